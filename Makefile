@@ -1,0 +1,23 @@
+# `dev` is built in minutes; PROFILE=release gives the programs as they are shipped, and takes longer.
+PROFILE ?= dev
+NEXTEST_PROFILE ?= default
+PROGRAMS = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+
+.PHONY: run test lint
+
+# Watches this machine: a collector and an agent under run/, until Ctrl-C.
+run:
+	cargo build --profile $(PROFILE) -p vigie-agent -p vigie-collector
+	packaging/quickstart.sh $(PROGRAMS)
+
+# nextest runs no doctests, so cargo does.
+test:
+	packaging/install-test-packages.sh
+	if cargo nextest --version >/dev/null 2>&1; \
+	then cargo test --workspace --doc && cargo nextest run --workspace --profile $(NEXTEST_PROFILE); \
+	else cargo test --workspace --no-fail-fast; fi
+
+lint:
+	cargo fmt --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; fi

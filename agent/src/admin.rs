@@ -1,0 +1,161 @@
+//! `admin.sock`: whoever may connect is written the agent's state as one JSON object. It is never read from.
+//!
+//! A socket that takes no input cannot be talked into anything: the agent accepts no commands. Mode 0600, in a folder
+//! of mode 0700. Holds nothing; dropping the future closes the socket, and the file is replaced at the next start.
+
+use std::{
+    io,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::{
+    io::AsyncWriteExt as _,
+    net::{UnixListener, UnixStream},
+    sync::{Semaphore, watch},
+    time::timeout,
+};
+use tracing::{debug, warn};
+use vigie_core::time::Wall;
+use vigie_platform::clock::Clock;
+
+use crate::{join::identity::Identity, ledger::View, push::LastPush, runner::RunnerHandle};
+
+/// The socket's name in the state folder.
+pub const SOCKET: &str = "admin.sock";
+
+/// Readers at a time: an operator and a script.
+const READERS_MAX: usize = 4;
+
+/// How long a reader may take. What it is written fits the socket's buffer in all but the largest plans.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to wait after an error of accepting, which does not pass at once.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why the socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {path}")]
+pub struct SocketError {
+    action: &'static str,
+    path: PathBuf,
+    #[source]
+    source: io::Error,
+}
+
+/// Where the state is read.
+#[derive(Clone)]
+pub struct Sources {
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// When the process started.
+    pub started: Wall,
+    /// Every check.
+    pub runner: RunnerHandle,
+    /// The chain and its spool.
+    pub ledger: watch::Receiver<View>,
+    /// The last request to the collector.
+    pub push: watch::Receiver<Option<LastPush>>,
+    /// Who this node is.
+    pub identity: watch::Receiver<Arc<Identity>>,
+}
+
+/// Opens the socket in `state_dir`, replacing one that a process before left.
+///
+/// # Errors
+/// When it can be neither made nor kept to its owner.
+pub fn listen(state_dir: &Path) -> Result<UnixListener, SocketError> {
+    let path = state_dir.join(SOCKET);
+    let failed = |action| {
+        let path = path.clone();
+        move |source| SocketError {
+            action,
+            path,
+            source,
+        }
+    };
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(failed("replace")(error));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(failed("listen on"))?;
+    // The folder keeps others out until this has happened.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+        .map_err(failed("protect"))?;
+    Ok(listener)
+}
+
+/// Serves until dropped.
+pub async fn serve(listener: UnixListener, sources: Sources) {
+    let permits = Arc::new(Semaphore::new(READERS_MAX));
+    loop {
+        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let sources = sources.clone();
+                tokio::spawn(async move {
+                    let _permit = permit;
+                    match timeout(WRITE_TIMEOUT, tell(stream, &sources)).await {
+                        Ok(Ok(())) => {}
+                        Ok(Err(error)) => debug!(%error, "a reader of the state went away"),
+                        Err(_) => debug!("a reader of the state does not read"),
+                    }
+                });
+            }
+            Err(error) => {
+                warn!(%error, "cannot accept a reader of the state");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn tell(mut stream: UnixStream, sources: &Sources) -> io::Result<()> {
+    let mut text = state(sources).await.to_string();
+    text.push('\n');
+    stream.write_all(text.as_bytes()).await?;
+    stream.shutdown().await
+}
+
+async fn state(sources: &Sources) -> Value {
+    let checks = sources.runner.describe().await;
+    let ledger = sources.ledger.borrow().clone();
+    let push = sources.push.borrow().clone();
+    let identity = Arc::clone(&sources.identity.borrow());
+    let now = sources.clock.now();
+    let tick_age_ms = now.elapsed.since_ms(sources.runner.heartbeat().last());
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "node": identity.node(),
+        "collector_id": identity.collector_id(),
+        "certificate": {
+            "not_after": identity.not_after(),
+            "renewal_due_at": identity.renewal_due_at(),
+            "key_sha256": identity.key_sha256(),
+        },
+        "started_at": sources.started,
+        "now": now.wall,
+        "scheduler_tick_age_ms": tick_age_ms,
+        "checks": checks,
+        "ledger": {
+            "head": ledger.head,
+            "confirmed": ledger.acknowledged,
+            "plan": ledger.plan,
+            "not_ok": ledger.not_ok,
+            "unsent_bytes": ledger.unsent_bytes,
+            "lines_in_memory": ledger.ring_len,
+            "is_degraded": ledger.is_degraded,
+            "lines_written": ledger.lines_written,
+            "lines_lost": ledger.lines_lost,
+            "lines_refused": ledger.lines_refused,
+        },
+        "push": push,
+    })
+}

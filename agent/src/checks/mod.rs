@@ -1,0 +1,74 @@
+//! Checks: what one is, and the registry of kinds.
+//!
+//! A kind is one file or folder under `checks/<family>/`: its settings, its run, the metrics it exports. Adding one
+//! touches that file, [`KINDS`] and its family's reasons in core; nothing else. A check knows nothing of entries,
+//! spools or alerts: it returns [`Observation`]s, and the runner does the rest.
+
+pub mod availability;
+pub mod context;
+pub mod host;
+
+use std::{future::Future, pin::Pin};
+
+use vigie_core::{
+    observation::{MetricId, Observation},
+    status::Family,
+};
+use vigie_platform::settings_file::Section;
+
+pub use self::context::Context;
+
+/// The future of one run.
+pub type Run<'a> = Pin<Box<dyn Future<Output = Vec<Observation>> + Send + 'a>>;
+
+/// One configured check, ready to run again and again.
+pub trait Check: Send {
+    /// Looks once and says what it found, one observation per object.
+    ///
+    /// Cancel-safe: the runner drops the future at the check's deadline, and the next run starts afresh. Touches the
+    /// machine only through `context`, never blocks the runtime, and reports what it could not measure as `unknown`.
+    fn run<'a>(&'a mut self, context: &'a Context) -> Run<'a>;
+}
+
+/// A metric that a kind exports, apart from those every check has.
+#[derive(Debug, Clone, Copy)]
+pub struct MetricSpec {
+    /// Full name, base unit last (`vigie_http_phase_duration_seconds`).
+    pub id: MetricId,
+    /// What Prometheus shows as help.
+    pub help: &'static str,
+    /// The name of its one extra label, or `""`.
+    pub label: &'static str,
+}
+
+/// One kind of check.
+pub struct Kind {
+    /// The word after `kind =`.
+    pub name: &'static str,
+    /// The family it belongs to.
+    pub family: Family,
+    /// What it measures.
+    pub metrics: &'static [MetricSpec],
+    /// The settings key that `probe KIND TARGET` fills with TARGET.
+    pub target_key: &'static str,
+    /// A complete `[check.N]` section, shown by `--help` and run through the parser by a test.
+    pub example: &'static str,
+    /// Reads the kind's own settings. Mistakes go to the section; `None` when it cannot be built.
+    pub build: fn(&mut Section<'_>) -> Option<Box<dyn Check>>,
+}
+
+/// Every kind this agent knows.
+pub static KINDS: &[&Kind] = &[
+    &availability::http::KIND,
+    &availability::tcp::KIND,
+    &host::cpu::KIND,
+    &host::memory::KIND,
+    &host::load::KIND,
+    &host::filesystem::KIND,
+];
+
+/// The kind with this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Kind> {
+    KINDS.iter().copied().find(|kind| kind.name == name)
+}

@@ -1,0 +1,190 @@
+//! `data-inventory`: every field that can leave this node, from the schema itself.
+//!
+//! Reasons and facts come from the closed list in core, metrics from the kinds and from what this agent registers. The
+//! members of lines and contacts are listed here; tests hold the lists to what is really written.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use vigie_core::reason::{FactType, Reason};
+use vigie_platform::process::Exit;
+
+use super::show;
+use crate::{checks::KINDS, metrics::labels_of};
+
+/// Every member of a line of evidence, with its type and what it says.
+pub(super) const ENTRY_FIELDS: [(&str, &str, &str); 13] = [
+    (
+        "at",
+        "time",
+        "when the line was written, by this node's clock",
+    ),
+    (
+        "boot",
+        "identifier",
+        "the kernel's random name for this boot",
+    ),
+    ("check", "configured name", "the check"),
+    (
+        "facts",
+        "see facts",
+        "details of the reason, only those listed below",
+    ),
+    ("kind", "word", "what the line is about"),
+    ("node", "configured name", "this node"),
+    (
+        "object",
+        "configured name, unit, mount point, public name or pseudonym",
+        "what the check judged",
+    ),
+    ("prev", "digest", "SHA-256 of the line before"),
+    ("reason", "word", "why, one of the reasons below"),
+    ("seq", "integer", "the line's number"),
+    (
+        "service",
+        "configured name",
+        "the service the check counts for",
+    ),
+    ("status", "word", "ok, warning, critical or unknown"),
+    ("v", "integer", "version of the format"),
+];
+
+/// Every member of a contact.
+pub(super) const CONTACT_FIELDS: [(&str, &str, &str); 9] = [
+    ("contact.at", "time", "this node's clock"),
+    ("contact.head.seq", "integer", "number of the last line"),
+    ("contact.head.sha256", "digest", "SHA-256 of the last line"),
+    ("contact.plan", "digest", "SHA-256 of the plan in force"),
+    (
+        "contact.not_ok[].check",
+        "configured name",
+        "a check with something that is not ok",
+    ),
+    ("contact.not_ok[].object", "as in lines", "what is not ok"),
+    (
+        "contact.not_ok[].status",
+        "word",
+        "warning, critical or unknown",
+    ),
+    (
+        "contact.not_ok[].seq",
+        "integer",
+        "number of the line that said so",
+    ),
+    (
+        "signature",
+        "signature",
+        "Ed25519 over the contact and the collector's id",
+    ),
+];
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Print it as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn inventory(arguments: &Arguments) -> Exit {
+    if arguments.json {
+        show(&as_json().to_string());
+    } else {
+        show(&as_text());
+    }
+    Exit::Ok
+}
+
+fn as_json() -> Value {
+    let fields = |fields: &[(&str, &str, &str)]| -> Value {
+        fields
+            .iter()
+            .map(|(name, value_type, meaning)| {
+                json!({ "name": name, "type": value_type, "meaning": meaning })
+            })
+            .collect()
+    };
+    let reasons: Value = Reason::all()
+        .map(|reason| {
+            let facts: Value = reason
+                .spec()
+                .facts
+                .iter()
+                .map(|(name, fact_type)| json!({ "name": name, "type": words(*fact_type) }))
+                .collect();
+            json!({
+                "code": reason.code(),
+                "family": reason.spec().family,
+                "meaning": reason.spec().meaning.trim(),
+                "facts": facts,
+            })
+        })
+        .collect();
+    let metrics: Value = KINDS
+        .iter()
+        .flat_map(|kind| kind.metrics.iter().map(move |metric| (kind, metric)))
+        .map(|(kind, metric)| {
+            json!({
+                "name": metric.id.0,
+                "kind": kind.name,
+                "labels": labels_of(metric),
+                "meaning": metric.help,
+            })
+        })
+        .collect();
+    json!({
+        "entry": fields(&ENTRY_FIELDS),
+        "contact": fields(&CONTACT_FIELDS),
+        "reasons": reasons,
+        "metrics": metrics,
+    })
+}
+
+fn as_text() -> String {
+    let mut text = String::new();
+    // Writing into a String cannot fail.
+    let mut section = |title: &str, fields: &[(&str, &str, &str)]| {
+        let _ = writeln!(text, "{title}");
+        for (name, value_type, meaning) in fields {
+            let _ = writeln!(text, "  {name:<26} {value_type}: {meaning}");
+        }
+        let _ = writeln!(text);
+    };
+    section("A line of evidence", &ENTRY_FIELDS);
+    section("A contact, every 20 seconds", &CONTACT_FIELDS);
+    let _ = writeln!(text, "Reasons and their facts");
+    for reason in Reason::all() {
+        let facts: Vec<String> = reason
+            .spec()
+            .facts
+            .iter()
+            .map(|(name, fact_type)| format!("{name} ({})", words(*fact_type)))
+            .collect();
+        let facts = if facts.is_empty() {
+            "no facts".to_owned()
+        } else {
+            facts.join(", ")
+        };
+        let _ = writeln!(text, "  {:<26} {facts}", reason.code());
+    }
+    let _ = writeln!(text, "\nMetrics of checks");
+    for kind in KINDS {
+        for metric in kind.metrics {
+            let labels = labels_of(metric).join(", ");
+            let _ = writeln!(text, "  {} {{{labels}}}: {}", metric.id.0, metric.help);
+        }
+    }
+    text
+}
+
+const fn words(fact_type: FactType) -> &'static str {
+    match fact_type {
+        FactType::Integer => "integer",
+        FactType::Integers => "integers",
+        FactType::Word => "word",
+        FactType::Time => "time",
+        FactType::CodePoint => "one character",
+        FactType::Digest => "digest",
+        FactType::Name => "configured name, unit, mount point, public name or pseudonym",
+        FactType::Names => "several such names",
+    }
+}

@@ -1,0 +1,466 @@
+// LEAD to the deliver helper: deliver::build(Parts) / Delivery::run / Report and outside_watch::OutsideWatch::open are FINAL.
+// app.rs and engine.rs follow them. Do not change public signatures any more; I will remove this comment.
+//! Builds the collector from its settings, runs it, and takes it down in a bounded, named sequence.
+//!
+//! Nothing is bound while settings are read; everything that can fail at the start fails before the first task runs.
+//! SIGHUP or a changed file reloads: new rules and receivers go in force together, and settings with mistakes change
+//! nothing but a counter and a log line. `listen`, `data_dir` and `host` need a restart.
+
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+};
+use tracing::{error, info, warn};
+use vigie_core::fleet::Event;
+use vigie_platform::{
+    clock::{Clock, wait_until},
+    file_watch::FileWatch,
+    process::{Drain, Exit, Signal, Signals, Systemd, SystemdEnvironment},
+    supervise::Supervisor,
+    telemetry::{self, LOG_VARIABLE, Level},
+};
+
+use crate::{
+    deliver::{
+        self, Address, Deliverer, Delivery, Format, Report, Target, TargetError, TargetSettings,
+        target::REQUEST_TIMEOUT,
+    },
+    directory::Directory,
+    engine::{Engine, Handle, Parts},
+    identity::{Pki, Renewal},
+    ingest::{self, Ingest, accept, authenticate, entries},
+    metrics::{self, Sources},
+    operator::Operators,
+    outside_watch::{self, Health, OutsideWatch, Trouble},
+    probes,
+    settings::{self, ProbeTarget, Settings, WebhookAddress, WebhookFormat},
+    store::{SqliteStore, Store as _},
+};
+
+/// How long the whole of stopping may take; systemd kills after 90 s.
+const DRAIN_LIMIT: Duration = Duration::from_secs(25);
+
+/// How often the collector's own certificate is looked at.
+const CERTIFICATE_EVERY_MS: u64 = 3_600_000;
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(
+    config: PathBuf,
+    variables: Vec<(OsString, OsString)>,
+    clock: Arc<dyn Clock>,
+) -> Exit {
+    let log_variable = variables
+        .iter()
+        .find(|(name, _)| name == LOG_VARIABLE)
+        .and_then(|(_, value)| value.to_str().map(str::to_owned));
+    let settings = match settings::load(&config, variables.clone()) {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            return Exit::Usage;
+        }
+    };
+    let level = match log_variable {
+        Some(text) => Level::chosen(Some(&text), None),
+        None => settings
+            .log_level
+            .clone()
+            .map_or_else(|| Level::chosen(None, None), Ok),
+    };
+    match level {
+        // A second start in one process (tests) keeps the first one's.
+        Ok(level) => drop(telemetry::start(&level)),
+        Err(cause) => {
+            eprintln!("{cause}");
+            return Exit::Usage;
+        }
+    }
+    let environment = SystemdEnvironment::from_variables(variables.iter().cloned());
+    let systemd = match Systemd::connect(&environment, std::process::id()) {
+        Ok(systemd) => systemd,
+        Err(cause) => {
+            warn!(%cause, "cannot notify systemd");
+            Systemd::absent()
+        }
+    };
+    let app = match App::build(settings, clock).await {
+        Ok(app) => app,
+        Err(cause) => {
+            error!("cannot start: {}", chain(&*cause));
+            return Exit::Usage;
+        }
+    };
+    app.run(&config, variables, systemd).await
+}
+
+/// A collector that is bound to its ports and has read its log.
+struct App {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    pki: Arc<Pki>,
+    engine: Engine<SqliteStore>,
+    handle: Handle,
+    deliverer: Deliverer,
+    delivery: Delivery,
+    reports: mpsc::Receiver<Report>,
+    watch: Option<OutsideWatch>,
+    door: accept::Door,
+    ingest: Arc<Ingest>,
+    metrics_listener: TcpListener,
+    sources: Arc<Sources>,
+    operators: Operators,
+    health: Arc<Health>,
+    probe_answer: watch::Sender<Option<bool>>,
+}
+
+type BuildError = Box<dyn std::error::Error + Send + Sync>;
+
+impl App {
+    async fn build(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, BuildError> {
+        let now = clock.now();
+        let pki = Arc::new(Pki::open(&settings.data_dir, now.wall)?);
+        let store = SqliteStore::open(&settings.data_dir).await?;
+        let state = store.load().await?;
+        info!(
+            lines = state.meta.frontier.size(),
+            nodes = state.nodes.len(),
+            "the log is read"
+        );
+        let health = Arc::new(Health::default());
+        let (deliverer, delivery, reports) = deliver::build(deliver::Parts {
+            targets: targets(&settings)?,
+            clock: Arc::clone(&clock),
+            health: Arc::clone(&health),
+            jitter: deliver::random,
+        });
+        let watch_counters = Arc::new(outside_watch::Counters::default());
+        let watch = match &settings.outside_watch {
+            Some(watch) => {
+                let (health, clock) = (Arc::clone(&health), Arc::clone(&clock));
+                let counters = Arc::clone(&watch_counters);
+                Some(OutsideWatch::open(
+                    &watch.url_file,
+                    watch.every,
+                    health,
+                    clock,
+                    counters,
+                )?)
+            }
+            None => None,
+        };
+        let directory = Arc::new(Directory::default());
+        // 128 bits of the agent CA's digest: it lives as long as the fleet does, and fits the grammar of names.
+        let collector_id = pki.agent_ca().sha256().to_string()[..32].to_owned();
+        let (probe_answer, probe_answers) = watch::channel(None);
+        let (engine, handle, engine_counters) = Engine::new(Parts {
+            store,
+            state,
+            rules: Arc::new(settings.rules.clone()),
+            tzdata: tzdata(),
+            collector: collector_id.clone(),
+            clock: Arc::clone(&clock),
+            courier: Arc::new(deliverer.clone()),
+            directory: Arc::clone(&directory),
+            health: Arc::clone(&health),
+            probes: probe_answers,
+        });
+        let roots = pki.agent_ca().trusted();
+        let verifier = authenticate::AgentVerifier::new(roots, pki.domain())?;
+        let tls = authenticate::server_config(pki.own(), verifier)?;
+        let limits = accept::Limits::default();
+        let door = accept::Door::bind(settings.listen, Arc::new(tls), pki.domain(), limits).await?;
+        let metrics_listener = TcpListener::bind(settings.metrics_listen)
+            .await
+            .map_err(|cause| format!("cannot listen on {}: {cause}", settings.metrics_listen))?;
+        let requests = Arc::new(entries::Counters::default());
+        let sources = Arc::new(Sources {
+            engine: handle.clone(),
+            engine_counters,
+            requests: Arc::clone(&requests),
+            door: door.counters(),
+            reloads_failed: Arc::new(AtomicU64::new(0)),
+            deliveries: deliverer.counters(),
+            outside_watch: watch_counters,
+        });
+        let port = door.local_address().port();
+        let url = settings.host.first().map(|host| match host.parse() {
+            Ok(std::net::IpAddr::V6(address)) => format!("https://[{address}]:{port}"),
+            _ => format!("https://{host}:{port}"),
+        });
+        let operators =
+            Operators::listen(&settings.data_dir, handle.clone(), Arc::clone(&pki), url)?;
+        let ingest = Arc::new(Ingest {
+            engine: handle.clone(),
+            directory,
+            pki: Arc::clone(&pki),
+            collector_id,
+            clock: Arc::clone(&clock),
+            counters: requests,
+            manners: entries::Manners::default(),
+        });
+        Ok(Self {
+            settings,
+            clock,
+            pki,
+            engine,
+            handle,
+            deliverer,
+            delivery,
+            reports,
+            watch,
+            door,
+            ingest,
+            metrics_listener,
+            sources,
+            operators,
+            health,
+            probe_answer,
+        })
+    }
+
+    async fn run(
+        self,
+        config: &Path,
+        variables: Vec<(OsString, OsString)>,
+        systemd: Systemd,
+    ) -> Exit {
+        let Ok(mut signals) = Signals::listen() else {
+            error!("cannot listen for signals");
+            return Exit::Internal;
+        };
+        let (stop_door, door_stopped) = watch::channel(false);
+        let (stop_engine, engine_stopped) = watch::channel(false);
+        let (stop_delivery, delivery_stopped) = watch::channel(false);
+        let (probe_targets, probed) = watch::channel(self.settings.probes.clone());
+        let mut supervisor = Supervisor::new();
+        let agents_address = self.door.local_address();
+        let metrics_address = self.metrics_listener.local_addr().ok();
+        let engine = tokio::spawn(self.engine.run(engine_stopped));
+        let door = tokio::spawn(self.door.serve(ingest::router(self.ingest), door_stopped));
+        let delivery = tokio::spawn(self.delivery.run(delivery_stopped));
+        supervisor.spawn(
+            "delivery reports",
+            pass_on(self.reports, self.handle.clone()),
+        );
+        supervisor.spawn("operators", self.operators.serve());
+        let scrape = metrics::router(Arc::clone(&self.sources));
+        let metrics_listener = self.metrics_listener;
+        supervisor.spawn("metrics", async move {
+            if let Err(cause) = axum::serve(metrics_listener, scrape).await {
+                error!(%cause, "the metrics port failed");
+            }
+        });
+        supervisor.spawn(
+            "probes",
+            probes::run(Arc::clone(&self.clock), probed, self.probe_answer),
+        );
+        supervisor.spawn(
+            "certificate",
+            keep_certificate(Arc::clone(&self.pki), Arc::clone(&self.clock)),
+        );
+        if let Some(watch) = self.watch {
+            supervisor.spawn("outside watch", watch.run());
+        }
+        let mut files = FileWatch::start(config).await;
+        let mut watchdog = systemd.watchdog_interval().map(tokio::time::interval);
+        info!(%agents_address, ?metrics_address, "ready");
+        systemd.ready();
+        let reload = Reload {
+            config,
+            variables: &variables,
+            handle: &self.handle,
+            deliverer: &self.deliverer,
+            probe_targets: &probe_targets,
+            failed: &self.sources.reloads_failed,
+        };
+        let exit = loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Stop => break Exit::Ok,
+                    Signal::Reload => {
+                        systemd.reloading();
+                        reload.perform().await;
+                        systemd.ready();
+                    }
+                },
+                () = files.changed() => reload.perform().await,
+                lost = supervisor.lost() => {
+                    error!(%lost, "a part of the collector ended");
+                    break Exit::Internal;
+                }
+                () = tick(&mut watchdog) => {
+                    if self.health.trouble(self.clock.elapsed()) != Some(Trouble::NotStepping) {
+                        systemd.alive();
+                    }
+                }
+            }
+            if engine.is_finished() || door.is_finished() || delivery.is_finished() {
+                error!("the engine, the door or the delivery ended");
+                break Exit::Internal;
+            }
+        };
+        systemd.stopping();
+        info!("stopping");
+        let drained = Drain::new()
+            .step("requests under way", async {
+                stop_door.send_replace(true);
+                let _ = door.await;
+            })
+            .step("messages under way", async {
+                stop_delivery.send_replace(true);
+                let _ = delivery.await;
+            })
+            .step("last commit", async {
+                stop_engine.send_replace(true);
+                let _ = engine.await;
+            })
+            .run(DRAIN_LIMIT)
+            .await;
+        if !drained.is_complete() {
+            warn!(unfinished = ?drained.unfinished, "stopped before everything was done");
+        }
+        exit
+    }
+}
+
+/// What a reload touches.
+struct Reload<'a> {
+    config: &'a Path,
+    variables: &'a [(OsString, OsString)],
+    handle: &'a Handle,
+    deliverer: &'a Deliverer,
+    probe_targets: &'a watch::Sender<Vec<ProbeTarget>>,
+    failed: &'a AtomicU64,
+}
+
+impl Reload<'_> {
+    async fn perform(&self) {
+        let config = self.config.to_owned();
+        let variables = self.variables.to_vec();
+        match tokio::task::spawn_blocking(move || settings::load(&config, variables)).await {
+            Ok(Ok(settings)) => {
+                let targets = match targets(&settings) {
+                    Ok(targets) => targets,
+                    Err(cause) => {
+                        self.failed.fetch_add(1, Relaxed);
+                        error!(
+                            "settings cannot be used; the old ones stay in force: {}",
+                            chain(&cause)
+                        );
+                        return;
+                    }
+                };
+                // Receivers first: rules may name new ones.
+                self.deliverer.replace_targets(targets);
+                self.probe_targets.send_replace(settings.probes.clone());
+                self.handle
+                    .load_rules(Arc::new(settings.rules), tzdata())
+                    .await;
+                info!("settings loaded");
+            }
+            Ok(Err(mistakes)) => {
+                self.failed.fetch_add(1, Relaxed);
+                error!("settings have mistakes; the old ones stay in force:\n{mistakes}");
+            }
+            Err(cause) => {
+                self.failed.fetch_add(1, Relaxed);
+                error!(%cause, "cannot load settings; the old ones stay in force");
+            }
+        }
+    }
+}
+
+async fn tick(interval: &mut Option<tokio::time::Interval>) {
+    match interval {
+        Some(interval) => drop(interval.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn keep_certificate(pki: Arc<Pki>, clock: Arc<dyn Clock>) {
+    loop {
+        wait_until(&*clock, clock.elapsed().plus_ms(CERTIFICATE_EVERY_MS)).await;
+        let now = clock.wall();
+        let pki = Arc::clone(&pki);
+        match tokio::task::spawn_blocking(move || pki.renew_if_due(now)).await {
+            Ok(Ok(Renewal::Renewed)) => info!("the collector's certificate was renewed"),
+            Ok(Ok(Renewal::NotDue)) => {}
+            Ok(Err(cause)) => error!(
+                "cannot renew the collector's certificate: {}",
+                chain(&cause)
+            ),
+            Err(cause) => error!(%cause, "cannot renew the collector's certificate"),
+        }
+    }
+}
+
+/// Where the receivers of the settings are told.
+fn targets(settings: &Settings) -> Result<Vec<Target>, TargetError> {
+    let written = settings
+        .receivers
+        .iter()
+        .map(|(name, receiver)| TargetSettings {
+            receiver: name.clone(),
+            address: match &receiver.webhook.address {
+                WebhookAddress::Url(url) => Address::Url(url.as_str().to_owned()),
+                WebhookAddress::SecretUrl(file) => Address::File(file.clone()),
+            },
+            format: match receiver.webhook.format {
+                WebhookFormat::Vigie => Format::Vigie,
+                WebhookFormat::Alertmanager => Format::Alertmanager,
+            },
+            header_file: receiver.webhook.header_file.clone(),
+            ca_file: receiver.webhook.ca_file.clone(),
+            language: receiver.language.unwrap_or(settings.language),
+            request_timeout: REQUEST_TIMEOUT,
+        });
+    written.map(|target| Target::open(&target)).collect()
+}
+
+/// Takes what the delivery reports to the engine.
+async fn pass_on(mut reports: mpsc::Receiver<Report>, engine: Handle) {
+    while let Some(report) = reports.recv().await {
+        match report {
+            Report::Event(event) => engine.note(event).await,
+            Report::Refill {
+                receiver,
+                after_order,
+            } => engine.refill(receiver, after_order).await,
+            Report::Undeliverable { key, .. } => engine.note(Event::Undeliverable { key }).await,
+            // The engine remembers what it sent unlogged from the moment it handed it over.
+            Report::ToldUnlogged { .. } => {}
+        }
+    }
+    std::future::pending().await
+}
+
+/// The version of the time zone data that jiff uses.
+fn tzdata() -> String {
+    // The system's own database is preferred; its version stands in this file on Debian and RHEL.
+    std::fs::read_to_string("/usr/share/zoneinfo/tzdata.zi")
+        .ok()
+        .and_then(|text| {
+            text.lines()
+                .next()?
+                .strip_prefix("# version ")
+                .map(str::to_owned)
+        })
+        .unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}

@@ -1,0 +1,153 @@
+//! The command line. Each command is a function that returns its exit code; what they print is for people unless
+//! `--json` is given.
+
+mod inventory;
+mod operate;
+mod prepare;
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{Parser, Subcommand};
+use vigie_core::id::NodeName;
+use vigie_platform::process::Exit;
+
+use crate::settings::DEFAULT_FILE;
+
+/// Receives what agents push, decides, tells people and keeps proof.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vigie-collector",
+    version,
+    after_help = "Example: vigie-collector init --dir /etc/vigie --host vigie.gradest.example
+         vigie-collector run"
+)]
+pub struct Arguments {
+    /// Settings file; `conf.d/*.toml` beside it is read too
+    #[arg(long, global = true, default_value = DEFAULT_FILE, value_name = "FILE")]
+    pub config: PathBuf,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run until SIGTERM
+    Run,
+    /// Read all settings and report every mistake
+    #[command(
+        after_help = "Example: vigie-collector --config /etc/vigie/collector.toml check-config"
+    )]
+    CheckConfig,
+    /// Make the data folder, two certificate authorities and first settings
+    #[command(
+        after_help = "Example: vigie-collector init --dir /etc/vigie --host vigie.gradest.example"
+    )]
+    Init(prepare::Init),
+    /// Print a join token: one use, one hour, one node
+    #[command(
+        after_help = "Example: vigie-collector token --node app-01 > token; scp token app-01:"
+    )]
+    Token {
+        /// The node it is for
+        #[arg(long)]
+        node: NodeName,
+        /// It may take over a name that is in use
+        #[arg(long)]
+        replace: bool,
+    },
+    /// The nodes of the fleet
+    #[command(subcommand)]
+    Node(Node),
+    /// Changes to what a node checks
+    #[command(subcommand)]
+    Plan(Plan),
+    /// The collector's own clock
+    #[command(subcommand)]
+    Clock(ClockCommand),
+    /// The fleet as it is, worst first; exit code 1 when something is not ok
+    #[command(after_help = "Example: vigie-collector status --json")]
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Every field that can reach the collector and leave it
+    DataInventory {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `node …`
+#[derive(Debug, Subcommand)]
+pub enum Node {
+    /// List them
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a node for good; its alerts end
+    Retire {
+        /// The node
+        node: NodeName,
+    },
+    /// Print a token with which another machine takes over a node's name
+    Replace {
+        /// The node
+        node: NodeName,
+    },
+    /// Shut a node out, from its next request on
+    Deny {
+        /// The node
+        node: NodeName,
+    },
+    /// Let a denied node in again
+    Allow {
+        /// The node
+        node: NodeName,
+    },
+}
+
+/// `plan …`
+#[derive(Debug, Subcommand)]
+pub enum Plan {
+    /// Confirm plan changes, chain faults and other alerts that only a person can end
+    #[command(after_help = "Example: vigie-collector plan confirm app-01")]
+    Confirm {
+        /// The node
+        node: NodeName,
+    },
+}
+
+/// `clock …`
+#[derive(Debug, Subcommand)]
+pub enum ClockCommand {
+    /// The wall clock is right, although it stepped
+    Confirm,
+}
+
+/// Carries a command out; `run` is carried out by `main`, which owns the runtime.
+pub async fn carry_out(arguments: Arguments, variables: Vec<(OsString, OsString)>) -> Exit {
+    let config = arguments.config;
+    match arguments.command {
+        Command::Run => Exit::Internal,
+        Command::CheckConfig => prepare::check_config(&config, variables),
+        Command::Init(init) => prepare::init(&init),
+        Command::DataInventory { json } => inventory::print(json),
+        Command::Token { node, replace } => operate::token(&config, variables, node, replace).await,
+        Command::Node(Node::Replace { node }) => {
+            operate::token(&config, variables, node, true).await
+        }
+        Command::Status { json } => operate::status(&config, variables, json).await,
+        Command::Node(Node::List { json }) => operate::node_list(&config, variables, json).await,
+        Command::Node(Node::Retire { node }) => operate::retire(&config, variables, node).await,
+        Command::Node(Node::Deny { node }) => operate::deny(&config, variables, node, true).await,
+        Command::Node(Node::Allow { node }) => operate::deny(&config, variables, node, false).await,
+        Command::Plan(Plan::Confirm { node }) => operate::confirm(&config, variables, node).await,
+        Command::Clock(ClockCommand::Confirm) => operate::clock_confirm(&config, variables).await,
+    }
+}

@@ -1,0 +1,143 @@
+//! Commands that talk to a running collector.
+
+use std::{ffi::OsString, path::Path};
+
+use serde_json::Value;
+use vigie_core::id::NodeName;
+use vigie_platform::process::Exit;
+
+use crate::{
+    operator::{Answer, Question, ask},
+    settings,
+    status::{is_fine, node_table, table},
+};
+
+type Variables = Vec<(OsString, OsString)>;
+
+/// Asks, and prints why not if it is refused.
+async fn answer(
+    config: &Path,
+    variables: Variables,
+    question: Question,
+) -> Result<(Value, settings::Settings), Exit> {
+    let settings = settings::load(config, variables).map_err(|mistakes| {
+        eprintln!("{mistakes}");
+        Exit::Usage
+    })?;
+    match ask(&settings.data_dir, &question).await {
+        Ok(Answer::Done(value)) => Ok((value, settings)),
+        Ok(Answer::Refused { error, mend }) => {
+            eprintln!("{error}; {mend}");
+            Err(Exit::Finding)
+        }
+        Err(cause) => {
+            eprintln!("{cause}");
+            Err(Exit::Unreachable)
+        }
+    }
+}
+
+async fn perform(config: &Path, variables: Variables, question: Question, done: String) -> Exit {
+    match answer(config, variables, question).await {
+        Ok(_) => {
+            println!("{done}");
+            Exit::Ok
+        }
+        Err(exit) => exit,
+    }
+}
+
+pub(super) async fn status(config: &Path, variables: Variables, json: bool) -> Exit {
+    match answer(config, variables, Question::Status).await {
+        Ok((snapshot, settings)) => {
+            if json {
+                println!("{snapshot:#}");
+            } else {
+                print!("{}", table(&snapshot, settings.language));
+            }
+            if is_fine(&snapshot) {
+                Exit::Ok
+            } else {
+                Exit::Finding
+            }
+        }
+        Err(exit) => exit,
+    }
+}
+
+pub(super) async fn node_list(config: &Path, variables: Variables, json: bool) -> Exit {
+    match answer(config, variables, Question::Status).await {
+        Ok((snapshot, _)) => {
+            if json {
+                println!("{:#}", snapshot["nodes"]);
+            } else {
+                print!("{}", node_table(&snapshot));
+            }
+            Exit::Ok
+        }
+        Err(exit) => exit,
+    }
+}
+
+pub(super) async fn token(
+    config: &Path,
+    variables: Variables,
+    node: NodeName,
+    replace: bool,
+) -> Exit {
+    match answer(
+        config,
+        variables,
+        Question::Token {
+            node: node.clone(),
+            replace,
+        },
+    )
+    .await
+    {
+        Ok((value, _)) => {
+            println!("{}", value["token"].as_str().unwrap_or_default());
+            eprintln!(
+                "One use, one hour, for {node} only. On that machine: vigie-agent join --token-file FILE --node {node}"
+            );
+            Exit::Ok
+        }
+        Err(exit) => exit,
+    }
+}
+
+pub(super) async fn retire(config: &Path, variables: Variables, node: NodeName) -> Exit {
+    let done = format!("{node} is retired; its alerts have ended, its lines stay in the log.");
+    perform(config, variables, Question::Retire { node }, done).await
+}
+
+pub(super) async fn deny(
+    config: &Path,
+    variables: Variables,
+    node: NodeName,
+    denied: bool,
+) -> Exit {
+    let done = if denied {
+        format!("{node} is denied.")
+    } else {
+        format!("{node} is allowed again.")
+    };
+    perform(config, variables, Question::Deny { node, denied }, done).await
+}
+
+pub(super) async fn confirm(config: &Path, variables: Variables, node: NodeName) -> Exit {
+    let done = format!(
+        "Confirmed: the plan of {node} as it is now; alerts that waited for a person have ended."
+    );
+    perform(config, variables, Question::Confirm { node }, done).await
+}
+
+pub(super) async fn clock_confirm(config: &Path, variables: Variables) -> Exit {
+    perform(
+        config,
+        variables,
+        Question::ClockConfirm,
+        "The wall clock is trusted again.".to_owned(),
+    )
+    .await
+}

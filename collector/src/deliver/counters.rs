@@ -1,0 +1,117 @@
+//! What became of tries, by receiver, for metrics. Counts and decides nothing.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use vigie_core::id::ReceiverName;
+
+use super::queue::Answer;
+
+/// The receivers' counters. A receiver that leaves the settings keeps its own until the program ends.
+#[derive(Debug, Default)]
+pub struct Counters(RwLock<BTreeMap<ReceiverName, Arc<ReceiverCounters>>>);
+
+/// Counters of one receiver.
+#[derive(Debug, Default)]
+pub struct ReceiverCounters {
+    accepted: AtomicU64,
+    busy: AtomicU64,
+    refused: AtomicU64,
+    no_answer: AtomicU64,
+    undeliverable: AtomicU64,
+    lost: AtomicU64,
+    waiting: AtomicU64,
+    is_failing: AtomicBool,
+}
+
+impl Counters {
+    /// The counters of one receiver, which begin with the first sight of it.
+    #[must_use]
+    pub fn of(&self, receiver: &ReceiverName) -> Arc<ReceiverCounters> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(counters) = known.get(receiver) {
+            return Arc::clone(counters);
+        }
+        drop(known);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(known.entry(receiver.clone()).or_default())
+    }
+
+    /// Receiver, result and count of everything so far; see [`ReceiverCounters::results`].
+    #[must_use]
+    pub fn counts(&self) -> Vec<(String, &'static str, u64)> {
+        let of_one = |(name, counters): (ReceiverName, Arc<ReceiverCounters>)| {
+            counters
+                .results()
+                .map(|(result, count)| (name.to_string(), result, count))
+        };
+        self.all().into_iter().flat_map(of_one).collect()
+    }
+
+    /// Everything, in the order of names.
+    #[must_use]
+    pub fn all(&self) -> Vec<(ReceiverName, Arc<ReceiverCounters>)> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known
+            .iter()
+            .map(|(name, counters)| (name.clone(), Arc::clone(counters)))
+            .collect()
+    }
+}
+
+impl ReceiverCounters {
+    /// Tries and messages by result, for `vigie_deliveries_total{receiver,result}`: `accepted`, `busy` (429, 5xx),
+    /// `refused` (any other answer) and `no_answer` count tries; `undeliverable` (no such receiver any more) and `lost`
+    /// (unlogged, and no room or no receiver) count messages.
+    #[must_use]
+    pub fn results(&self) -> [(&'static str, u64); 6] {
+        [
+            ("accepted", self.accepted.load(Relaxed)),
+            ("busy", self.busy.load(Relaxed)),
+            ("refused", self.refused.load(Relaxed)),
+            ("no_answer", self.no_answer.load(Relaxed)),
+            ("undeliverable", self.undeliverable.load(Relaxed)),
+            ("lost", self.lost.load(Relaxed)),
+        ]
+    }
+
+    /// Messages held in memory for it. The outbox may hold more.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.waiting.load(Relaxed)
+    }
+
+    /// Whether it was last said not to accept messages.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.is_failing.load(Relaxed)
+    }
+
+    pub(super) fn answered(&self, answer: Answer) {
+        let counter = match answer {
+            Answer::Accepted => &self.accepted,
+            Answer::Busy { .. } => &self.busy,
+            Answer::Refused { .. } => &self.refused,
+            Answer::None => &self.no_answer,
+        };
+        counter.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn undeliverable(&self) {
+        self.undeliverable.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn lost(&self) {
+        self.lost.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn stands(&self, waiting: u64, is_failing: bool) {
+        self.waiting.store(waiting, Relaxed);
+        self.is_failing.store(is_failing, Relaxed);
+    }
+}

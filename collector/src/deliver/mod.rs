@@ -1,0 +1,465 @@
+//! Telling people: takes messages of the outbox and posts each until its receiver has accepted it.
+//!
+//! [`Delivery::run`] is one task for all receivers; [`queue`] decides what goes when, [`target`] makes one try,
+//! [`webhook`] and [`alertmanager`] say what a message looks like. It owns no memory that matters: what is not accepted
+//! is in the outbox, on disk, and is offered again after a restart under the same key, so that a receiver can drop what
+//! it has already. It never writes the outbox; it *reports* ([`Report`]), and the engine writes.
+//!
+//! - Messages of different alerts go side by side, those of one alert in order; see [`queue`].
+//! - One receiver that hangs or refuses costs the others nothing.
+//! - What does not fit into memory stays in the outbox and is asked for ([`Report::Refill`]).
+//! - A message whose receiver is not in the settings any more cannot be told: [`Report::Undeliverable`].
+//!
+//! Cancelled ([`Delivery::run`] dropped), tries under way are cut, and nobody knows what became of them. Asked to stop,
+//! it begins no more tries and waits for those under way. A full disk does not concern it: [`Deliverer::take_unlogged`]
+//! is how pages go out when nothing can be written.
+
+pub mod alertmanager;
+pub mod counters;
+pub mod queue;
+pub mod target;
+#[cfg(test)]
+mod tests;
+pub mod webhook;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    panic,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::{
+    sync::{Notify, mpsc, watch},
+    task::{JoinError, JoinSet},
+    time::timeout,
+};
+use tracing::{error, info, warn};
+use vigie_core::{alert::Message, digest::Digest, fleet::Event, id::ReceiverName, time::Elapsed};
+use vigie_platform::clock::{Clock, wait_until};
+
+pub use self::{
+    counters::Counters,
+    target::{Address, Format, Target, TargetError, TargetSettings},
+};
+use self::{
+    queue::{Answer, Logged, Queue, Turned},
+    target::REQUEST_TIMEOUT,
+};
+use crate::{engine::Courier, outside_watch::Health};
+
+/// How many reports may wait in the channel. More wait beside it, at most one for each try and each message.
+pub const REPORTS_MAX: usize = 256;
+
+/// At least this often the task shows that it lives.
+const HEARTBEAT_MS: u64 = 5_000;
+
+/// What the engine has to know. An event that could not be committed must be kept and committed later: it is not said
+/// twice, and until it is committed a restart sends its message again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// [`Event::Delivered`], [`Event::DeliveryFailing`] or [`Event::DeliveryWorks`].
+    Event(Event),
+    /// Wanted: the next [`queue::QUEUE_LEN_MAX`] messages of the outbox for this receiver with an order above this one,
+    /// in their order, by [`Deliverer::refill`]. Also when there are none.
+    Refill {
+        /// For whom.
+        receiver: ReceiverName,
+        /// Above which order.
+        after_order: u64,
+    },
+    /// The message's receiver is not in the settings any more. It will never be told, and the outbox still holds it.
+    Undeliverable {
+        /// The message.
+        key: Digest,
+        /// Its receiver.
+        receiver: ReceiverName,
+    },
+    /// A message that was never logged was accepted.
+    ToldUnlogged {
+        /// The message.
+        key: Digest,
+        /// Its receiver.
+        receiver: ReceiverName,
+    },
+}
+
+/// Everything delivery is made of.
+pub struct Parts {
+    /// Who can be told.
+    pub targets: Vec<Target>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Where it is shown that delivering works.
+    pub health: Arc<Health>,
+    /// Fresh random numbers, for delays.
+    pub jitter: fn() -> u64,
+}
+
+/// The handle: hands messages over and never waits.
+#[derive(Clone)]
+pub struct Deliverer(Arc<Shared>);
+
+/// The task.
+pub struct Delivery {
+    shared: Arc<Shared>,
+    health: Arc<Health>,
+    jitter: fn() -> u64,
+    reports: mpsc::Sender<Report>,
+}
+
+struct Shared {
+    clock: Arc<dyn Clock>,
+    counters: Arc<Counters>,
+    changed: Notify,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    receivers: BTreeMap<ReceiverName, Receiver>,
+    reports: VecDeque<Report>,
+}
+
+struct Receiver {
+    target: Target,
+    queue: Queue,
+}
+
+/// One finished try.
+struct Tried {
+    receiver: ReceiverName,
+    key: Digest,
+    answer: Answer,
+}
+
+/// What is to be done now, and when to look again.
+struct Plan {
+    tries: Vec<(Target, Message)>,
+    wake_at: Elapsed,
+    is_any_failing: bool,
+    has_reports: bool,
+}
+
+/// Puts delivery together; nothing is sent before [`Delivery::run`].
+#[must_use]
+pub fn build(parts: Parts) -> (Deliverer, Delivery, mpsc::Receiver<Report>) {
+    let (sender, reports) = mpsc::channel(REPORTS_MAX);
+    let deliverer = Deliverer(Arc::new(Shared {
+        clock: parts.clock,
+        counters: Arc::default(),
+        changed: Notify::new(),
+        inner: Mutex::default(),
+    }));
+    deliverer.replace_targets(parts.targets);
+    let delivery = Delivery {
+        shared: Arc::clone(&deliverer.0),
+        health: parts.health,
+        jitter: parts.jitter,
+        reports: sender,
+    };
+    (deliverer, delivery, reports)
+}
+
+/// A fresh random number from the system.
+#[must_use]
+pub fn random() -> u64 {
+    let mut bytes = [0; 8];
+    // Without randomness delays are merely the same for everybody.
+    let _weak = aws_lc_rs::rand::fill(&mut bytes);
+    u64::from_ne_bytes(bytes)
+}
+
+impl Deliverer {
+    /// Takes messages that are in the outbox, in their order. Each is reported as [`Event::Delivered`] one day.
+    pub fn take(&self, messages: Vec<Message>) {
+        let now = self.0.clock.elapsed();
+        let mut inner = self.0.lock();
+        for message in messages {
+            match inner.receivers.get_mut(&message.receiver) {
+                Some(receiver) => receiver.queue.offer(message, now),
+                None => self.0.undeliverable(&mut inner, &message),
+            }
+        }
+        drop(inner);
+        self.0.changed.notify_one();
+    }
+
+    /// Takes messages that could not be written down. Tried like all others, and until the program ends; each is
+    /// reported as [`Report::ToldUnlogged`], which is no event.
+    pub fn take_unlogged(&self, messages: Vec<Message>) {
+        let now = self.0.clock.elapsed();
+        let mut inner = self.0.lock();
+        for message in messages {
+            let (receiver, number) = (message.receiver.clone(), message.number);
+            let is_held = inner
+                .receivers
+                .get_mut(&receiver)
+                .is_some_and(|target| target.queue.offer_unlogged(message, now));
+            if !is_held {
+                error!(%receiver, number, "a page that is in no log cannot be told either");
+                self.0.counters.of(&receiver).lost();
+            }
+        }
+        drop(inner);
+        self.0.changed.notify_one();
+    }
+
+    /// Answers [`Report::Refill`] with what the outbox held at some moment since.
+    pub fn refill(&self, receiver: &ReceiverName, messages: Vec<Message>) {
+        let now = self.0.clock.elapsed();
+        let mut inner = self.0.lock();
+        if let Some(known) = inner.receivers.get_mut(receiver) {
+            known.queue.refill(messages, now);
+        } else {
+            // It left the settings, and so does everything that waits for it.
+            for message in &messages {
+                self.0.undeliverable(&mut inner, message);
+            }
+            if let Some(last) = messages.last() {
+                inner.reports.push_back(Report::Refill {
+                    receiver: receiver.clone(),
+                    after_order: last.order,
+                });
+            }
+        }
+        drop(inner);
+        self.0.changed.notify_one();
+    }
+
+    /// Puts new settings in force. What waits is tried at once; what waits for a receiver that is gone is reported.
+    pub fn replace_targets(&self, targets: Vec<Target>) {
+        let now = self.0.clock.elapsed();
+        let mut inner = self.0.lock();
+        let mut before = std::mem::take(&mut inner.receivers);
+        for target in targets {
+            let name = target.receiver().clone();
+            let mut queue = before
+                .remove(&name)
+                .map(|receiver| receiver.queue)
+                .unwrap_or_default();
+            queue.retry_now(now);
+            inner.receivers.insert(name, Receiver { target, queue });
+        }
+        for (receiver, gone) in before {
+            self.0.abandon(&mut inner, &receiver, gone.queue);
+        }
+        drop(inner);
+        self.0.changed.notify_one();
+    }
+
+    /// What happened so far, for metrics.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.0.counters)
+    }
+}
+
+impl Courier for Deliverer {
+    fn take(&self, messages: Vec<Message>) {
+        Self::take(self, messages);
+    }
+
+    fn take_unlogged(&self, messages: Vec<Message>) {
+        Self::take_unlogged(self, messages);
+    }
+
+    fn refill(&self, receiver: &ReceiverName, messages: Vec<Message>) {
+        Self::refill(self, receiver, messages);
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Whoever panicked holding it has ended the program through the supervisor, or will.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reports everything that waits for a receiver that left the settings.
+    fn abandon(&self, inner: &mut Inner, receiver: &ReceiverName, queue: Queue) {
+        self.counters.of(receiver).stands(0, false);
+        let receiver = receiver.clone();
+        if queue.is_failing() {
+            // Nobody waits for it any more, so nothing of it fails.
+            let receiver = receiver.clone();
+            let works = Event::DeliveryWorks { receiver };
+            inner.reports.push_back(Report::Event(works));
+        }
+        let more_after = queue.more_after();
+        for message in queue.abandon() {
+            self.undeliverable(inner, &message);
+        }
+        if let Some(after_order) = more_after {
+            inner.reports.push_back(Report::Refill {
+                receiver,
+                after_order,
+            });
+        }
+    }
+
+    fn undeliverable(&self, inner: &mut Inner, message: &Message) {
+        let receiver = message.receiver.clone();
+        warn!(%receiver, number = message.number, key = %message.key, "cannot tell a receiver that is not in the settings");
+        self.counters.of(&receiver).undeliverable();
+        inner.reports.push_back(Report::Undeliverable {
+            key: message.key,
+            receiver,
+        });
+    }
+
+    /// Looks at every receiver once.
+    fn plan(&self, now: Elapsed) -> Plan {
+        let mut inner = self.lock();
+        let Inner { receivers, reports } = &mut *inner;
+        let mut plan = Plan {
+            tries: Vec::new(),
+            wake_at: now.plus_ms(HEARTBEAT_MS),
+            is_any_failing: false,
+            has_reports: false,
+        };
+        for (name, receiver) in receivers.iter_mut() {
+            let queue = &mut receiver.queue;
+            if let Some(turned) = queue.turned(now) {
+                reports.push_back(Report::Event(said(name, turned)));
+            }
+            if let Some(after_order) = queue.wants_more(now) {
+                reports.push_back(Report::Refill {
+                    receiver: name.clone(),
+                    after_order,
+                });
+            }
+            while let Some(message) = queue.next(now) {
+                plan.tries.push((receiver.target.clone(), message));
+            }
+            if let Some(wake_at) = queue.wake_at() {
+                plan.wake_at = plan.wake_at.min(wake_at);
+            }
+            plan.is_any_failing |= queue.is_failing();
+            let counters = self.counters.of(name);
+            counters.stands(queue.waiting() as u64, queue.is_failing());
+        }
+        plan.has_reports = !reports.is_empty();
+        plan
+    }
+
+    fn tried(&self, tried: Tried, jitter: u64, now: Elapsed) {
+        let Tried {
+            receiver,
+            key,
+            answer,
+        } = tried;
+        self.counters.of(&receiver).answered(answer);
+        let mut inner = self.lock();
+        let gone = inner
+            .receivers
+            .get_mut(&receiver)
+            .and_then(|known| known.queue.answered(key, answer, jitter, now));
+        let report = match gone {
+            Some(Logged::Yes) => Report::Event(Event::Delivered { key }),
+            Some(Logged::No) => Report::ToldUnlogged { key, receiver },
+            None => return,
+        };
+        inner.reports.push_back(report);
+    }
+}
+
+impl Delivery {
+    /// Delivers until `stopping` holds `true` (or its sender is gone), and then until the tries under way have ended
+    /// and their reports are taken, at most twice [`REQUEST_TIMEOUT`]. The engine should still run then, else what is
+    /// accepted meanwhile is sent again after the next start.
+    ///
+    /// # Panics
+    /// When a try panicked: its message would stay under way for ever.
+    pub async fn run(self, mut stopping: watch::Receiver<bool>) {
+        let mut tries: JoinSet<Tried> = JoinSet::new();
+        let clock = Arc::clone(&self.shared.clock);
+        loop {
+            let now = clock.elapsed();
+            let plan = self.shared.plan(now);
+            if !plan.is_any_failing {
+                self.health.delivering(now);
+            }
+            for (target, message) in plan.tries {
+                tries.spawn(try_once(target, message));
+            }
+            tokio::select! {
+                () = self.shared.changed.notified() => {}
+                Some(tried) = tries.join_next() => self.joined(tried),
+                permit = self.reports.reserve(), if plan.has_reports => self.report(permit),
+                () = wait_until(&*clock, plan.wake_at) => {}
+                _ = stopping.wait_for(|stop| *stop) => break,
+            }
+        }
+        let drain = self.drain(&mut tries);
+        if timeout(REQUEST_TIMEOUT * 2, drain).await.is_err() {
+            warn!("stopped with messages under way; they go again after the start");
+        }
+    }
+
+    async fn drain(&self, tries: &mut JoinSet<Tried>) {
+        while let Some(tried) = tries.join_next().await {
+            self.joined(tried);
+        }
+        while !self.shared.lock().reports.is_empty() {
+            self.report(self.reports.reserve().await);
+        }
+    }
+
+    fn joined(&self, tried: Result<Tried, JoinError>) {
+        match tried {
+            Ok(tried) => {
+                let now = self.shared.clock.elapsed();
+                self.shared.tried(tried, (self.jitter)(), now);
+            }
+            Err(error) => {
+                if let Ok(payload) = error.try_into_panic() {
+                    panic::resume_unwind(payload);
+                }
+            }
+        }
+    }
+
+    fn report(&self, permit: Result<mpsc::Permit<'_, Report>, mpsc::error::SendError<()>>) {
+        let mut inner = self.shared.lock();
+        match permit {
+            Ok(permit) => {
+                if let Some(report) = inner.reports.pop_front() {
+                    permit.send(report);
+                }
+            }
+            // The engine is gone; after the start the outbox says what is still to be told.
+            Err(_) => inner.reports.clear(),
+        }
+    }
+}
+
+/// Logs a receiver's change of state and makes the event of it.
+fn said(receiver: &ReceiverName, turned: Turned) -> Event {
+    match turned {
+        Turned::Failing {
+            waiting,
+            http_status,
+        } => {
+            warn!(%receiver, waiting, http_status, "the receiver does not accept messages");
+            Event::DeliveryFailing {
+                receiver: receiver.clone(),
+                waiting,
+                http_status,
+            }
+        }
+        Turned::Working => {
+            info!(%receiver, "the receiver accepts messages");
+            Event::DeliveryWorks {
+                receiver: receiver.clone(),
+            }
+        }
+    }
+}
+
+async fn try_once(target: Target, message: Message) -> Tried {
+    let answer = target.post(&message).await;
+    Tried {
+        receiver: message.receiver,
+        key: message.key,
+        answer,
+    }
+}

@@ -1,0 +1,284 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use proptest::prelude::*;
+use vigie_core::alert::Notice;
+
+use super::*;
+use crate::deliver::tests::message;
+
+const NOW: Elapsed = Elapsed(1_000_000);
+
+/// The longest delay that jitter may draw.
+const LATEST: u64 = u64::MAX;
+
+fn queue(messages: impl IntoIterator<Item = Message>) -> Queue {
+    let mut queue = Queue::default();
+    for message in messages {
+        queue.offer(message, NOW);
+    }
+    queue
+}
+
+fn take(queue: &mut Queue, now: Elapsed) -> Vec<u64> {
+    std::iter::from_fn(|| queue.next(now).map(|message| message.order)).collect()
+}
+
+fn answer(queue: &mut Queue, order: u64, answer: Answer, now: Elapsed) -> Option<Logged> {
+    queue.answered(message(order, 0, Notice::Open).key, answer, LATEST, now)
+}
+
+const BUSY: Answer = Answer::Busy {
+    http_status: 503,
+    retry_after_ms: None,
+};
+
+const REFUSED: Answer = Answer::Refused { http_status: 400 };
+
+#[test]
+fn alerts_go_side_by_side_and_one_alert_in_order() {
+    let mut queue = queue([
+        message(1, 7, Notice::Open),
+        message(2, 7, Notice::Close),
+        message(3, 8, Notice::Open),
+    ]);
+    assert_eq!(take(&mut queue, NOW), [1, 3]);
+    assert_eq!(
+        answer(&mut queue, 1, Answer::Accepted, NOW),
+        Some(Logged::Yes)
+    );
+    assert_eq!(take(&mut queue, NOW), [2]);
+}
+
+#[test]
+fn no_more_than_four_are_under_way_and_one_when_the_receiver_is_down() {
+    let mut queue = queue((1..=10).map(|order| message(order, order, Notice::Open)));
+    assert_eq!(take(&mut queue, NOW), [1, 2, 3, 4]);
+    for order in 1..=4 {
+        answer(&mut queue, order, Answer::None, NOW);
+    }
+    assert!(take(&mut queue, NOW).is_empty(), "it is given a pause");
+    let wake = queue.wake_at().unwrap();
+    assert!(wake > NOW);
+    assert_eq!(take(&mut queue, wake), [5], "another one each time");
+    answer(&mut queue, 5, Answer::Accepted, wake);
+    assert_eq!(
+        take(&mut queue, wake).len(),
+        IN_FLIGHT_MAX,
+        "all are free again"
+    );
+}
+
+#[test]
+fn an_end_waits_for_its_beginning_unless_the_beginning_was_refused() {
+    let mut queue = queue([message(1, 7, Notice::Open), message(2, 7, Notice::Worse)]);
+    assert_eq!(take(&mut queue, NOW), [1]);
+    answer(&mut queue, 1, BUSY, NOW);
+    assert!(take(&mut queue, NOW).is_empty());
+    let later = queue.wake_at().unwrap();
+    assert_eq!(take(&mut queue, later), [1]);
+    answer(&mut queue, 1, REFUSED, later);
+    assert_eq!(take(&mut queue, later), [2]);
+    // And the refused one is never given up.
+    let much_later = later.plus_ms(RETRY_REFUSED.max_ms);
+    answer(&mut queue, 2, Answer::Accepted, later);
+    assert_eq!(take(&mut queue, much_later), [1]);
+}
+
+#[test]
+fn a_silly_retry_after_does_not_lose_a_page() {
+    let mut queue = queue([message(1, 7, Notice::Open)]);
+    take(&mut queue, NOW);
+    let silly = Answer::Busy {
+        http_status: 429,
+        retry_after_ms: Some(u64::MAX),
+    };
+    answer(&mut queue, 1, silly, NOW);
+    let soon = NOW.plus_ms(RETRY_AFTER_MAX_MS - 1);
+    assert!(
+        take(&mut queue, soon).is_empty(),
+        "what it asks for is a floor"
+    );
+    let cut = NOW.plus_ms(RETRY_AFTER_MAX_MS + RETRY.first_ms);
+    assert_eq!(take(&mut queue, cut), [1]);
+}
+
+#[test]
+fn delays_grow_to_a_minute_and_no_further() {
+    let mut queue = queue([message(1, 7, Notice::Open)]);
+    let mut now = NOW;
+    let mut longest = 0;
+    for _ in 0..50 {
+        assert_eq!(take(&mut queue, now), [1]);
+        answer(&mut queue, 1, Answer::None, now);
+        let failing = queue.turned(now);
+        let next = queue.wake_at().unwrap();
+        longest = longest.max(next.since_ms(now));
+        assert!(next > now || failing.is_some());
+        now = now.plus_ms(RETRY.max_ms);
+    }
+    assert!(longest <= RETRY.max_ms, "{longest}");
+}
+
+#[test]
+fn failing_is_said_once_and_so_is_working_again() {
+    let mut queue = queue([message(1, 7, Notice::Open), message(2, 8, Notice::Open)]);
+    let mut now = NOW;
+    let mut said = Vec::new();
+    for _ in 0..10 {
+        while let Some(message) = queue.next(now) {
+            queue.answered(message.key, BUSY, LATEST, now);
+        }
+        said.extend(queue.turned(now));
+        now = now.plus_ms(RETRY.max_ms);
+    }
+    let failing = Turned::Failing {
+        waiting: 2,
+        http_status: 503,
+    };
+    assert_eq!(said, [failing]);
+    assert!(queue.is_failing());
+    for order in [1, 2] {
+        assert_eq!(queue.turned(now), None);
+        answer(&mut queue, order, Answer::Accepted, now);
+    }
+    assert_eq!(queue.turned(now), Some(Turned::Working));
+    assert_eq!(queue.turned(now), None);
+}
+
+#[test]
+fn a_refusal_and_half_a_minute_are_said_at_once() {
+    let mut refused = queue([message(1, 7, Notice::Open)]);
+    take(&mut refused, NOW);
+    answer(&mut refused, 1, REFUSED, NOW);
+    let failing = |http_status| {
+        Some(Turned::Failing {
+            waiting: 1,
+            http_status,
+        })
+    };
+    assert_eq!(refused.turned(NOW), failing(400));
+    let mut hanging = queue([message(1, 7, Notice::Open)]);
+    take(&mut hanging, NOW);
+    let at = NOW.plus_ms(FAILING_AFTER_MS);
+    assert_eq!(
+        hanging.wake_at(),
+        Some(at),
+        "it is noticed without an answer"
+    );
+    assert_eq!(hanging.turned(at), failing(0));
+}
+
+#[test]
+fn the_first_success_after_a_start_is_said_because_nobody_knows_what_was_said_before() {
+    let mut queue = queue([message(1, 7, Notice::Open)]);
+    take(&mut queue, NOW);
+    assert_eq!(queue.turned(NOW), None);
+    answer(&mut queue, 1, Answer::Accepted, NOW);
+    assert_eq!(queue.turned(NOW), Some(Turned::Working));
+}
+
+#[test]
+fn what_does_not_fit_is_asked_for_in_order_and_nothing_is_lost() {
+    let mut outbox: Vec<Message> = (1..=2_600)
+        .map(|order| message(order, order, Notice::Open))
+        .collect();
+    let mut queue = queue(outbox.clone());
+    assert_eq!(queue.waiting(), QUEUE_LEN_MAX);
+    let mut asked = Vec::new();
+    let mut sent = Vec::new();
+    while queue.waiting() > 0 {
+        if let Some(after) = queue.wants_more(NOW) {
+            assert_eq!(queue.wants_more(NOW), None, "asked once");
+            asked.push(after);
+            let wanted = outbox.iter().filter(|message| message.order > after);
+            let found = wanted.take(QUEUE_LEN_MAX).cloned().collect();
+            if after == 2_000 {
+                // Committed while the answer is on its way.
+                let late = message(2_601, 2_601, Notice::Open);
+                queue.offer(late.clone(), NOW);
+                outbox.push(late);
+            }
+            queue.refill(found, NOW);
+            assert!(queue.waiting() <= QUEUE_LEN_MAX * 3 / 2);
+        }
+        for order in take(&mut queue, NOW) {
+            answer(&mut queue, order, Answer::Accepted, NOW);
+            sent.push(order);
+        }
+    }
+    assert_eq!(sent, (1..=2_601).collect::<Vec<_>>());
+    assert_eq!(asked, [1_000, 2_000, 2_600]);
+    assert_eq!(queue.more_after(), None);
+}
+
+#[test]
+fn a_message_that_was_sent_before_it_was_logged_is_sent_once() {
+    let mut queue = Queue::default();
+    assert!(queue.offer_unlogged(message(1, 7, Notice::Open), NOW));
+    queue.offer(message(1, 7, Notice::Open), NOW);
+    assert_eq!(take(&mut queue, NOW), [1]);
+    assert_eq!(
+        answer(&mut queue, 1, Answer::Accepted, NOW),
+        Some(Logged::Yes)
+    );
+    assert_eq!(queue.waiting(), 0);
+}
+
+#[test]
+fn new_settings_end_all_waiting() {
+    let mut queue = queue([message(1, 7, Notice::Open)]);
+    take(&mut queue, NOW);
+    answer(&mut queue, 1, REFUSED, NOW);
+    assert!(take(&mut queue, NOW).is_empty());
+    queue.retry_now(NOW);
+    assert_eq!(take(&mut queue, NOW), [1]);
+}
+
+proptest! {
+    /// Whatever a receiver answers, each message is accepted exactly once, and of one alert in order unless refused.
+    #[test]
+    fn every_message_arrives_once(
+        numbers in prop::collection::vec(1..6_u64, 1..40),
+        answers in prop::collection::vec(0..4_u8, 0..200),
+        jitter: u64,
+    ) {
+        let mut queue = Queue::default();
+        for (order, number) in (1..).zip(&numbers) {
+            queue.offer(message(order, *number, Notice::Open), NOW);
+        }
+        let mut answers = answers.into_iter();
+        let mut now = NOW;
+        let mut accepted: Vec<u64> = Vec::new();
+        let mut was_refused = false;
+        while queue.waiting() > 0 {
+            let Some(sent) = queue.next(now) else {
+                let wake = queue.wake_at().expect("something waits, so there is a next time");
+                let turned = queue.turned(now);
+                prop_assert!(wake > now || turned.is_some());
+                now = now.max(wake);
+                continue;
+            };
+            let answer = match answers.next() {
+                Some(0) => Answer::None,
+                Some(1) => BUSY,
+                Some(2) => REFUSED,
+                _ => Answer::Accepted,
+            };
+            was_refused |= answer == REFUSED;
+            if queue.answered(sent.key, answer, jitter, now).is_some() {
+                accepted.push(sent.order);
+            }
+        }
+        let mut all = accepted.clone();
+        all.sort_unstable();
+        prop_assert_eq!(all, (1..=numbers.len() as u64).collect::<Vec<_>>());
+        for number in 1..6 {
+            let of_one: Vec<u64> = accepted
+                .iter()
+                .copied()
+                .filter(|order| numbers[*order as usize - 1] == number)
+                .collect();
+            prop_assert!(was_refused || of_one.is_sorted());
+        }
+    }
+}

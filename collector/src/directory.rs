@@ -1,0 +1,71 @@
+//! Who may speak: the part of the engine's state that every request needs before it is queued.
+//!
+//! Written by the engine alone, after each commit; read by request handlers. It lags behind the log by no more than the
+//! time between a commit and its answer, so a node that was denied is refused from its next request on.
+
+use std::{
+    collections::HashMap,
+    sync::{PoisonError, RwLock},
+};
+
+use vigie_core::{
+    digest::{Digest, from_hex},
+    fleet::{State, state::Node},
+    id::NodeName,
+};
+
+/// What a request handler knows of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Shut out by an operator.
+    pub denied: bool,
+    /// TLS keys it may use.
+    pub keys: Vec<Digest>,
+    /// Ed25519 key that signs its contacts.
+    pub signing_key: Vec<u8>,
+    /// Last line of its chain that is on disk.
+    pub head: vigie_core::entry::Head,
+}
+
+/// All members.
+#[derive(Debug, Default)]
+pub struct Directory {
+    members: RwLock<HashMap<NodeName, Member>>,
+}
+
+impl Directory {
+    /// What is known of `node`.
+    #[must_use]
+    pub fn find(&self, node: &NodeName) -> Option<Member> {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        members.get(node).cloned()
+    }
+
+    /// Takes in one node's row; `None` when it left.
+    pub fn set(&self, name: &NodeName, row: Option<&Node>) {
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        match row {
+            Some(row) => members.insert(name.clone(), member(row)),
+            None => members.remove(name),
+        };
+    }
+
+    /// Takes in the whole state.
+    pub fn replace_all(&self, state: &State) {
+        let all = state
+            .nodes
+            .iter()
+            .map(|(name, row)| (name.clone(), member(row)))
+            .collect();
+        *self.members.write().unwrap_or_else(PoisonError::into_inner) = all;
+    }
+}
+
+fn member(row: &Node) -> Member {
+    Member {
+        denied: row.denied,
+        keys: row.keys.iter().map(|key| key.tls_key_sha256).collect(),
+        signing_key: from_hex(&row.signing_key).unwrap_or_default(),
+        head: row.head,
+    }
+}

@@ -1,0 +1,859 @@
+//! The single writer: takes what was handed in, asks core what it means, commits, and only then answers.
+//!
+//! ```text
+//!   hand-ins (one small share per node) ─┐
+//!   operators, joins, deliveries ────────┼─► turn: step, step, step → one delta → one commit ─► answers, messages
+//!   presence, deadlines, clock ──────────┘
+//! ```
+//! One turn takes a bounded number of requests from each queue, so operators and deadlines always have theirs, and puts
+//! everything into one transaction (group commit). Nothing is ended, held or silenced before it is in the log.
+//!
+//! When a commit fails or takes longer than [`COMMIT_TIMEOUT`], the delta is dropped, senders are asked to come again,
+//! and its critical pages go out all the same ([`Engine::fail_open`]); their keys are remembered so that the same line,
+//! sent again, tells nobody twice. The state is then read anew from the store before the next commit, because nobody
+//! knows whether the last one reached the disk.
+//!
+//! Dropping the engine's future between turns loses nothing: what was answered is on disk, what was not will come again.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
+};
+use tracing::{error, info, warn};
+use vigie_core::{
+    alert::{AlertKey, Message, Notice, message_key},
+    contact::Contact,
+    digest::Digest,
+    entry::{Entry, NotAnEntry},
+    fleet::{self, Delta, Event, JoinRefused, Outcome, State},
+    hand_in::{EntriesAnswer, RefusedLine},
+    id::{NodeName, ReceiverName},
+    presence::Presence,
+    reason::vigie,
+    rules::Rules,
+    status::{Criticality, Family, Status},
+    time::{Elapsed, Now, Wall},
+};
+use vigie_platform::clock::{Clock, wait_until};
+
+use crate::{
+    deliver::queue::QUEUE_LEN_MAX,
+    directory::Directory,
+    outside_watch::Health,
+    status::snapshot,
+    store::{LineKey, Store},
+};
+
+/// How long a commit may take before pages go out without it.
+pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How many requests may wait for the engine: two for each of 500 nodes, and a node may hold only two.
+pub const HAND_INS_MAX: usize = 1_024;
+
+/// How many commands, joins and delivery reports may wait.
+pub const COMMANDS_MAX: usize = 1_024;
+
+/// How many lines one turn takes: about 10 ms of work, so that the next command never waits for long.
+const LINES_PER_TURN: usize = 2_048;
+
+/// How many commands one turn takes.
+const COMMANDS_PER_TURN: usize = 256;
+
+/// How often absence is judged.
+const POLL_EVERY_MS: u64 = 1_000;
+
+/// Wall and elapsed clock apart by more than this is a step (DESIGN §3).
+const CLOCK_STEP_MS: i64 = 5_000;
+
+/// How many keys of pages that went out unlogged are remembered: ten times a storm of a thousand alerts.
+const TOLD_MAX: usize = 10_000;
+
+/// A request of a node, authenticated and read.
+#[derive(Debug)]
+pub struct HandIn {
+    /// From the certificate.
+    pub node: NodeName,
+    /// The key it used.
+    pub key_sha256: Digest,
+    /// When its certificate ended, if it has.
+    pub expired: Option<Wall>,
+    /// What it says is wrong; its signature is good.
+    pub contact: Contact,
+    /// Its lines, in order.
+    pub lines: Vec<ReceivedLine>,
+    /// When the request was accepted.
+    pub received: Now,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Result<EntriesAnswer, Refusal>>,
+}
+
+/// A line as it came.
+#[derive(Debug)]
+pub struct ReceivedLine {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// What they say.
+    pub entry: Result<Entry, NotAnEntry>,
+}
+
+impl ReceivedLine {
+    fn key(&self, node: &NodeName) -> LineKey {
+        match &self.entry {
+            Ok(entry) => LineKey::of(node, Some(entry.seq), entry.sha256),
+            Err(_) => LineKey::of(node, None, Digest::of(&self.bytes)),
+        }
+    }
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The log cannot be written now.
+    #[error("the collector cannot write its log now")]
+    Unavailable,
+    /// The node is not, or no longer, in the fleet.
+    #[error("no such node")]
+    UnknownNode,
+    /// A join that may not be.
+    #[error(transparent)]
+    Join(#[from] JoinRefused),
+}
+
+/// Work for the engine beside hand-ins.
+#[derive(Debug)]
+pub enum Command {
+    /// Something happened; nobody waits.
+    Note(Event),
+    /// Something is to be done, and somebody waits until it is in the log.
+    Do(Event, oneshot::Sender<Result<(), Refusal>>),
+    /// New rules.
+    Rules(Arc<Rules>, String),
+    /// The fleet as it is.
+    Status(oneshot::Sender<Value>),
+    /// The courier has room again for messages to this receiver that come after this order.
+    Refill(ReceiverName, u64),
+}
+
+/// Who tells people. Implemented by the deliverer, and by a recorder in tests.
+pub trait Courier: Send + Sync {
+    /// Takes messages that are in the outbox; each comes back as [`Event::Delivered`].
+    fn take(&self, messages: Vec<Message>);
+
+    /// Takes messages that could not be written down.
+    fn take_unlogged(&self, messages: Vec<Message>);
+
+    /// Takes what the outbox holds for a receiver, as it asked for more.
+    fn refill(&self, receiver: &ReceiverName, messages: Vec<Message>);
+}
+
+/// Counters of the engine.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Commits that succeeded.
+    pub commits: AtomicU64,
+    /// Commits that failed.
+    pub commits_failed: AtomicU64,
+    /// Time spent in commits, in microseconds.
+    pub commit_micros: AtomicU64,
+    /// Longest commit, in microseconds.
+    pub commit_micros_max: AtomicU64,
+    /// Lines stored.
+    pub lines: AtomicU64,
+    /// Lines that were stored already.
+    pub replays: AtomicU64,
+    /// Pages that went out unlogged.
+    pub pages_unlogged: AtomicU64,
+}
+
+/// How the rest of the collector talks to the engine.
+#[derive(Clone)]
+pub struct Handle {
+    hand_ins: mpsc::Sender<HandIn>,
+    commands: mpsc::Sender<Command>,
+    stamps: Stamps,
+}
+
+/// When each node was last accepted, between two turns.
+type Stamps = Arc<Mutex<HashMap<NodeName, Now>>>;
+
+impl Handle {
+    /// Hands a request over; `false` when the queue is full.
+    #[must_use]
+    pub fn hand_in(&self, hand_in: HandIn) -> bool {
+        self.hand_ins.try_send(hand_in).is_ok()
+    }
+
+    /// Notes that a request of `node` was accepted, however long the engine takes to read it.
+    pub fn stamp(&self, node: &NodeName, now: Now) {
+        let mut stamps = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        stamps.insert(node.clone(), now);
+    }
+
+    /// Notes an event, waiting for room.
+    pub async fn note(&self, event: Event) {
+        // The engine ends only when the whole collector does.
+        let _ = self.commands.send(Command::Note(event)).await;
+    }
+
+    /// Notes an event if there is room; for what will be noticed again.
+    pub fn try_note(&self, event: Event) {
+        let _ = self.commands.try_send(Command::Note(event));
+    }
+
+    /// Has something done and waits until it is in the log.
+    ///
+    /// # Errors
+    /// When it may not be, or cannot be written.
+    pub async fn perform(&self, event: Event) -> Result<(), Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.commands.send(Command::Do(event, reply)).await;
+        sent.map_err(|_| Refusal::Unavailable)?;
+        answer.await.unwrap_or(Err(Refusal::Unavailable))
+    }
+
+    /// Puts new rules in force.
+    pub async fn load_rules(&self, rules: Arc<Rules>, tzdata: String) {
+        let _ = self.commands.send(Command::Rules(rules, tzdata)).await;
+    }
+
+    /// Has the outbox give the courier more messages for `receiver`.
+    pub async fn refill(&self, receiver: ReceiverName, after_order: u64) {
+        let _ = self
+            .commands
+            .send(Command::Refill(receiver, after_order))
+            .await;
+    }
+
+    /// The fleet as it is.
+    pub async fn status(&self) -> Option<Value> {
+        let (reply, answer) = oneshot::channel();
+        self.commands.send(Command::Status(reply)).await.ok()?;
+        answer.await.ok()
+    }
+}
+
+/// Everything the engine needs to start.
+pub struct Parts<S> {
+    /// Where the log is.
+    pub store: S,
+    /// What the store held.
+    pub state: State,
+    /// The rules in force.
+    pub rules: Arc<Rules>,
+    /// Version of the time zone data.
+    pub tzdata: String,
+    /// The collector's id.
+    pub collector: String,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Who tells people.
+    pub courier: Arc<dyn Courier>,
+    /// Who may speak, kept current by the engine.
+    pub directory: Arc<Directory>,
+    /// Whether the collector does its work.
+    pub health: Arc<Health>,
+    /// The last answer of the collector's own probes.
+    pub probes: watch::Receiver<Option<bool>>,
+}
+
+/// The single writer.
+pub struct Engine<S> {
+    parts: Parts<S>,
+    state: State,
+    presence: Presence,
+    hand_ins: mpsc::Receiver<HandIn>,
+    commands: mpsc::Receiver<Command>,
+    stamps: Stamps,
+    counters: Arc<Counters>,
+    anchor: Now,
+    /// Events that nobody waits for and that are not in the log yet.
+    carried: Vec<Event>,
+    told: Told,
+    /// The last commit failed: what is on disk must be read before the next one.
+    is_uncertain: bool,
+    failed_since_success: u64,
+}
+
+/// Keys of pages that went out unlogged, oldest forgotten first.
+#[derive(Default)]
+struct Told {
+    keys: HashSet<Digest>,
+    order: VecDeque<Digest>,
+}
+
+impl Told {
+    fn insert(&mut self, key: Digest) -> bool {
+        if !self.keys.insert(key) {
+            return false;
+        }
+        self.order.push_back(key);
+        if self.order.len() > TOLD_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.keys.remove(&oldest);
+        }
+        true
+    }
+}
+
+/// What waits for the end of a turn.
+enum Waiting {
+    HandIn {
+        node: NodeName,
+        refused: Vec<RefusedLine>,
+        reply: oneshot::Sender<Result<EntriesAnswer, Refusal>>,
+    },
+    Done(oneshot::Sender<Result<(), Refusal>>),
+}
+
+/// What one turn puts together.
+#[derive(Default)]
+struct Turn {
+    delta: Delta,
+    waiting: Vec<Waiting>,
+    noted: Vec<Event>,
+}
+
+impl<S: Store> Engine<S> {
+    /// An engine that starts from `parts.state`.
+    #[must_use]
+    pub fn new(mut parts: Parts<S>) -> (Self, Handle, Arc<Counters>) {
+        let (hand_in_sender, hand_ins) = mpsc::channel(HAND_INS_MAX);
+        let (command_sender, commands) = mpsc::channel(COMMANDS_MAX);
+        let stamps = Stamps::default();
+        let counters = Arc::new(Counters::default());
+        let state = std::mem::take(&mut parts.state);
+        let now = parts.clock.now();
+        let presence = Presence::new(&state, &parts.rules, now);
+        parts.directory.replace_all(&state);
+        let carried = vec![
+            Event::Started {
+                collector: parts.collector.clone(),
+            },
+            Event::RulesLoaded {
+                sha256: parts.rules.digest(),
+                tzdata: parts.tzdata.clone(),
+            },
+        ];
+        let handle = Handle {
+            hand_ins: hand_in_sender,
+            commands: command_sender,
+            stamps: Arc::clone(&stamps),
+        };
+        let engine = Self {
+            state,
+            presence,
+            hand_ins,
+            commands,
+            stamps,
+            counters: Arc::clone(&counters),
+            anchor: now,
+            carried,
+            told: Told::default(),
+            is_uncertain: false,
+            failed_since_success: 0,
+            parts,
+        };
+        (engine, handle, counters)
+    }
+
+    /// Works until `stop` says so; then does one more turn with what is queued.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        // What the last run left in the outbox goes out first.
+        self.parts
+            .courier
+            .take(in_order(self.state.outbox.values().cloned().collect()));
+        let mut commands = Vec::new();
+        let mut hand_ins = Vec::new();
+        let mut wake = Elapsed(0);
+        loop {
+            self.turn(&mut commands, &mut hand_ins).await;
+            if *stop.borrow() {
+                self.collect(&mut commands, &mut hand_ins);
+                self.turn(&mut commands, &mut hand_ins).await;
+                return;
+            }
+            let now = self.parts.clock.elapsed();
+            if wake <= now {
+                wake = now.plus_ms(POLL_EVERY_MS);
+            }
+            tokio::select! {
+                command = self.commands.recv() => commands.extend(command),
+                hand_in = self.hand_ins.recv() => hand_ins.extend(hand_in),
+                () = wait_until(&*self.parts.clock, wake) => {}
+                _ = stop.changed() => {}
+            }
+            self.collect(&mut commands, &mut hand_ins);
+        }
+    }
+
+    /// Takes what waits, up to one turn's worth of each kind.
+    fn collect(&mut self, commands: &mut Vec<Command>, hand_ins: &mut Vec<HandIn>) {
+        while commands.len() < COMMANDS_PER_TURN
+            && let Ok(command) = self.commands.try_recv()
+        {
+            commands.push(command);
+        }
+        let mut lines: usize = hand_ins.iter().map(|hand_in| hand_in.lines.len()).sum();
+        while lines < LINES_PER_TURN
+            && let Ok(hand_in) = self.hand_ins.try_recv()
+        {
+            lines += hand_in.lines.len();
+            hand_ins.push(hand_in);
+        }
+    }
+
+    async fn turn(&mut self, commands: &mut Vec<Command>, hand_ins: &mut Vec<HandIn>) {
+        let now = self.parts.clock.now();
+        if self.is_uncertain {
+            self.reload().await;
+        }
+        let mut turn = Turn::default();
+        self.step_what_time_brings(&mut turn, now);
+        for command in commands.drain(..) {
+            self.step_command(&mut turn, command, now);
+        }
+        let known = self.known_lines(hand_ins).await;
+        for hand_in in hand_ins.drain(..) {
+            match &known {
+                Some(known) => self.step_hand_in(&mut turn, hand_in, known, now),
+                // Without the store replays cannot be told from forks: nothing can be answered, but pages can go out.
+                None => self.step_hand_in(&mut turn, hand_in, &HashSet::new(), now),
+            }
+        }
+        self.parts.health.stepped(now.elapsed);
+        if known.is_none() {
+            self.fail_open(turn, now);
+        } else if turn.delta.is_empty() {
+            if self.failed_since_success == 0 {
+                self.parts.health.committed(now.elapsed);
+            }
+            self.answer(turn);
+        } else {
+            self.commit(turn, now).await;
+        }
+    }
+
+    /// Presence, deadlines, clocks, and what an earlier turn could not write.
+    fn step_what_time_brings(&mut self, turn: &mut Turn, now: Now) {
+        let mut events = std::mem::take(&mut self.carried);
+        if self.failed_since_success > 0 && !self.is_uncertain {
+            events.push(Event::CommitFailed {
+                count: self.failed_since_success,
+                told: self.told.order.iter().copied().collect(),
+            });
+        }
+        let wall_ms = now.wall.0 - self.anchor.wall.0;
+        let elapsed_ms =
+            i64::try_from(now.elapsed.since_ms(self.anchor.elapsed)).unwrap_or(i64::MAX);
+        let by_ms = wall_ms.saturating_sub(elapsed_ms);
+        if by_ms.saturating_abs() > CLOCK_STEP_MS {
+            warn!(by_ms, "the wall clock stepped");
+            self.anchor = now;
+            events.push(Event::ClockStep { by_ms });
+        }
+        let stamps =
+            std::mem::take(&mut *self.stamps.lock().unwrap_or_else(PoisonError::into_inner));
+        for (node, at) in stamps {
+            if self.state.nodes.contains_key(&node) {
+                self.presence.stamp(&node, at);
+            }
+        }
+        let probes = *self.parts.probes.borrow();
+        events.extend(
+            self.presence
+                .poll(&self.state, &self.parts.rules, probes, now),
+        );
+        if fleet::next_deadline(&self.state).is_some_and(|deadline| deadline <= now.elapsed) {
+            events.push(Event::Deadline);
+        }
+        for event in events {
+            self.step(turn, event, now);
+        }
+    }
+
+    fn step(&self, turn: &mut Turn, event: Event, now: Now) -> Outcome {
+        let is_about_failure = matches!(event, Event::CommitFailed { .. });
+        let kept = (!is_about_failure).then(|| event.clone());
+        let outcome = fleet::step(&self.state, &mut turn.delta, &self.parts.rules, event, now);
+        turn.noted.extend(kept);
+        outcome
+    }
+
+    fn step_command(&mut self, turn: &mut Turn, command: Command, now: Now) {
+        match command {
+            Command::Note(event) => {
+                self.step(turn, event, now);
+            }
+            Command::Do(event, reply) => {
+                let outcome =
+                    fleet::step(&self.state, &mut turn.delta, &self.parts.rules, event, now);
+                match outcome.join_refused {
+                    // Whoever asked may be gone: then nobody is told, and nothing was changed.
+                    Some(why) => drop(reply.send(Err(why.into()))),
+                    None => turn.waiting.push(Waiting::Done(reply)),
+                }
+            }
+            Command::Rules(rules, tzdata) => {
+                let sha256 = rules.digest();
+                self.parts.rules = rules;
+                self.step(turn, Event::RulesLoaded { sha256, tzdata }, now);
+            }
+            Command::Status(reply) => {
+                let _ = reply.send(snapshot(
+                    &self.state,
+                    &self.parts.rules,
+                    &self.presence,
+                    now,
+                ));
+            }
+            Command::Refill(receiver, after_order) => {
+                let waiting = self.state.outbox.values();
+                let wanted = waiting.filter(|m| m.receiver == receiver && m.order > after_order);
+                let mut messages = in_order(wanted.cloned().collect());
+                messages.truncate(QUEUE_LEN_MAX);
+                self.parts.courier.refill(&receiver, messages);
+            }
+        }
+    }
+
+    /// Which of the lines at or below their node's head are stored already. `None` when the store does not answer.
+    async fn known_lines(&self, hand_ins: &[HandIn]) -> Option<HashSet<LineKey>> {
+        let mut asked = Vec::new();
+        for hand_in in hand_ins {
+            let head_seq = self
+                .state
+                .nodes
+                .get(&hand_in.node)
+                .map_or(0, |node| node.head.seq);
+            let keys = hand_in.lines.iter().map(|line| line.key(&hand_in.node));
+            asked.extend(keys.filter(|key| key.seq.is_none_or(|seq| seq <= head_seq)));
+        }
+        if asked.is_empty() {
+            return Some(HashSet::new());
+        }
+        match timeout(COMMIT_TIMEOUT, self.parts.store.stored_lines(&asked)).await {
+            Ok(Ok(stored)) => Some(stored),
+            Ok(Err(cause)) => {
+                error!(
+                    cause = &cause as &dyn std::error::Error,
+                    "cannot look up lines"
+                );
+                None
+            }
+            Err(_) => {
+                error!("looking up lines took too long");
+                None
+            }
+        }
+    }
+
+    fn step_hand_in(
+        &mut self,
+        turn: &mut Turn,
+        hand_in: HandIn,
+        known: &HashSet<LineKey>,
+        now: Now,
+    ) {
+        let HandIn {
+            node,
+            key_sha256,
+            expired,
+            contact,
+            lines,
+            received,
+            reply,
+        } = hand_in;
+        let Some(row) = self
+            .state
+            .nodes
+            .get(&node)
+            .filter(|row| row.may_use(&key_sha256))
+        else {
+            let _ = reply.send(Err(Refusal::UnknownNode));
+            return;
+        };
+        let rules = Arc::clone(&self.parts.rules);
+        let mut step = |event| fleet::step(&self.state, &mut turn.delta, &rules, event, now);
+        let is_newest = row
+            .keys
+            .last()
+            .is_some_and(|key| key.tls_key_sha256 == key_sha256);
+        if row.keys.len() > 1 && is_newest {
+            step(Event::KeyUsed {
+                node: node.clone(),
+                tls_key_sha256: key_sha256,
+            });
+        }
+        let expired_alert = AlertKey {
+            node: node.as_str().to_owned(),
+            check: "@node".to_owned(),
+            object: "expired".to_owned(),
+        };
+        if let Some(not_after) = expired
+            && !self.state.alerts.contains_key(&expired_alert)
+        {
+            step(Event::NodeExpired {
+                node: node.clone(),
+                not_after,
+            });
+        }
+        self.presence.stamp(&node, received);
+        self.presence.said(&node, &contact, received);
+        let doubt = expired.is_some();
+        let head_seq = contact.head.seq;
+        step(Event::Contact {
+            node: node.clone(),
+            doubt,
+            contact,
+        });
+        let mut refused = Vec::new();
+        for line in lines {
+            let key = line.key(&node);
+            let (seq, sha256) = (key.seq, key.sha256);
+            let is_replay = known.contains(&key)
+                || turn.delta.lines.iter().any(|stored| {
+                    stored.sha256 == sha256
+                        && stored.node == node
+                        && seq.is_none_or(|seq| seq == stored.seq)
+                });
+            if is_replay {
+                self.counters.replays.fetch_add(1, Relaxed);
+                continue;
+            }
+            self.counters.lines.fetch_add(1, Relaxed);
+            let event = match line.entry {
+                Ok(_) => Event::Entry {
+                    node: node.clone(),
+                    doubt,
+                    history: seq.is_some_and(|seq| seq < head_seq),
+                    line: serde_json::from_slice(&line.bytes).unwrap_or_default(),
+                },
+                Err(_) => Event::EntryRefused {
+                    node: node.clone(),
+                    sha256,
+                    len: line.bytes.len() as u64,
+                },
+            };
+            let is_refused = matches!(event, Event::EntryRefused { .. });
+            fleet::step(&self.state, &mut turn.delta, &rules, event, now);
+            if is_refused {
+                let seq = overlaid_head(&self.state, &turn.delta, &node).seq;
+                refused.push(RefusedLine { seq, sha256 });
+            }
+        }
+        turn.waiting.push(Waiting::HandIn {
+            node,
+            refused,
+            reply,
+        });
+    }
+
+    async fn commit(&mut self, turn: Turn, now: Now) {
+        let started = std::time::Instant::now();
+        let result = timeout(COMMIT_TIMEOUT, self.parts.store.commit(&turn.delta)).await;
+        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        match result {
+            Ok(Ok(())) => {
+                self.counters.commits.fetch_add(1, Relaxed);
+                self.counters.commit_micros.fetch_add(micros, Relaxed);
+                self.counters.commit_micros_max.fetch_max(micros, Relaxed);
+                self.committed(turn, now);
+            }
+            Ok(Err(cause)) => {
+                error!(cause = &cause as &dyn std::error::Error, "cannot commit");
+                self.fail_open(turn, now);
+            }
+            Err(_) => {
+                error!(
+                    after_ms = COMMIT_TIMEOUT.as_millis(),
+                    "the commit took too long"
+                );
+                self.fail_open(turn, now);
+            }
+        }
+    }
+
+    fn committed(&mut self, mut turn: Turn, now: Now) {
+        if self.failed_since_success > 0 {
+            info!(failed = self.failed_since_success, "commits work again");
+            self.failed_since_success = 0;
+        }
+        self.parts.health.committed(now.elapsed);
+        let messages: Vec<Message> = turn.delta.outbox.values().flatten().cloned().collect();
+        let delta = std::mem::take(&mut turn.delta);
+        for (node, row) in &delta.nodes {
+            self.parts.directory.set(node, row.as_ref());
+            if row.is_none() {
+                self.presence.forget(node);
+            }
+        }
+        self.state.merge(delta);
+        let (told, untold): (Vec<Message>, Vec<Message>) = messages
+            .into_iter()
+            .partition(|message| self.told.keys.contains(&message.key));
+        self.carried.extend(
+            told.into_iter()
+                .map(|message| Event::Delivered { key: message.key }),
+        );
+        self.parts.courier.take(in_order(untold));
+        self.answer(turn);
+    }
+
+    /// Answers everybody who waits, from a state that is on disk.
+    fn answer(&self, turn: Turn) {
+        let log = self.state.meta.frontier.checkpoint();
+        for waiting in turn.waiting {
+            // A sender that is gone will come again and find its lines stored.
+            match waiting {
+                Waiting::HandIn {
+                    node,
+                    refused,
+                    reply,
+                } => {
+                    let answer = self.state.nodes.get(&node).map(|row| EntriesAnswer {
+                        durable: row.head,
+                        refused,
+                        log,
+                        statements: Vec::new(),
+                    });
+                    let _ = reply.send(answer.ok_or(Refusal::UnknownNode));
+                }
+                Waiting::Done(reply) => {
+                    let _ = reply.send(Ok(()));
+                }
+            }
+        }
+    }
+
+    /// The log cannot be written: nothing is answered, ended or held, but who must be woken is woken.
+    fn fail_open(&mut self, turn: Turn, now: Now) {
+        self.counters.commits_failed.fetch_add(1, Relaxed);
+        self.is_uncertain = true;
+        let mut pages: Vec<Message> = turn
+            .delta
+            .outbox
+            .into_values()
+            .flatten()
+            .filter(is_page)
+            .filter(|message| self.told.insert(message.key))
+            .collect();
+        if self.failed_since_success == 0 {
+            pages.extend(self.own_alarm(now));
+        }
+        self.failed_since_success += 1;
+        if !pages.is_empty() {
+            warn!(
+                pages = pages.len(),
+                "telling people although the log cannot be written"
+            );
+            self.counters
+                .pages_unlogged
+                .fetch_add(pages.len() as u64, Relaxed);
+            self.parts.courier.take_unlogged(in_order(pages));
+        }
+        self.carried.extend(turn.noted);
+        for waiting in turn.waiting {
+            match waiting {
+                Waiting::HandIn { reply, .. } => drop(reply.send(Err(Refusal::Unavailable))),
+                Waiting::Done(reply) => drop(reply.send(Err(Refusal::Unavailable))),
+            }
+        }
+    }
+
+    /// "The log cannot be written", to the receivers of the built-in service.
+    fn own_alarm(&self, now: Now) -> Vec<Message> {
+        let rules = &self.parts.rules;
+        let subject = rules.own_subject();
+        let alert = AlertKey::of_collector("@commit", "");
+        let route = rules.route(&subject, &alert.node, Family::Vigie, Status::Critical);
+        let opening = u64::try_from(now.wall.0).unwrap_or(0);
+        route
+            .map(|(_, route)| route.notify.as_slice())
+            .unwrap_or_default()
+            .iter()
+            .map(|receiver| Message {
+                key: message_key(&alert, opening, receiver.as_str(), 0, Notice::Open),
+                order: 0,
+                receiver: receiver.clone(),
+                notice: Notice::Open,
+                number: 0,
+                alert: alert.clone(),
+                services: subject.services.clone(),
+                criticality: subject.criticality,
+                environment: subject.environment,
+                family: Family::Vigie,
+                status: Status::Critical,
+                reason: vigie::COMMIT_FAILED.code().to_owned(),
+                facts: serde_json::Map::new(),
+                since: now.wall,
+                at: now.wall,
+                ended: None,
+                runbook: None,
+            })
+            .collect()
+    }
+
+    async fn reload(&mut self) {
+        match timeout(COMMIT_TIMEOUT, self.parts.store.load()).await {
+            Ok(Ok(state)) => {
+                // The failed commit may have reached the disk after all: then its messages are in the outbox.
+                let unsent: Vec<Message> = state
+                    .outbox
+                    .iter()
+                    .filter(|(key, _)| {
+                        !self.state.outbox.contains_key(key) && !self.told.keys.contains(key)
+                    })
+                    .map(|(_, message)| message.clone())
+                    .collect();
+                self.state = state;
+                self.is_uncertain = false;
+                self.parts.directory.replace_all(&self.state);
+                self.parts.courier.take(in_order(unsent));
+            }
+            Ok(Err(cause)) => {
+                error!(
+                    cause = &cause as &dyn std::error::Error,
+                    "cannot read the store"
+                );
+            }
+            Err(_) => error!("reading the store took too long"),
+        }
+    }
+}
+
+/// Whether a message must go out even if it cannot be written down.
+fn is_page(message: &Message) -> bool {
+    let wakes = match message.status {
+        Status::Critical => true,
+        Status::Unknown => message.criticality == Criticality::Critical,
+        Status::Warning | Status::Ok => false,
+    };
+    wakes && message.notice != Notice::Close
+}
+
+fn in_order(mut messages: Vec<Message>) -> Vec<Message> {
+    messages.sort_by_key(|message| message.order);
+    messages
+}
+
+fn overlaid_head(state: &State, delta: &Delta, node: &NodeName) -> vigie_core::entry::Head {
+    let row = match delta.nodes.get(node) {
+        Some(row) => row.as_ref(),
+        None => state.nodes.get(node),
+    };
+    row.map_or(vigie_core::entry::Head::EMPTY, |row| row.head)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,370 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::sync::atomic::AtomicBool;
+
+use vigie_core::{
+    contact::NotOk,
+    entry::{Draft, Head, Kind, Line},
+    fleet::NodeKeys,
+    id::ReceiverName,
+    observation::Facts,
+    reason::availability,
+    rules::{Group, Match, Route, Service},
+    status::{Environment, Needs},
+};
+use vigie_platform::clock::ManualClock;
+
+use super::*;
+use crate::store::{CommitError, LoadError, ReadError};
+
+/// A store in memory whose disk can break.
+#[derive(Default)]
+struct Memory {
+    disk: Mutex<(State, HashSet<LineKey>)>,
+    broken: AtomicBool,
+    commits: AtomicU64,
+}
+
+impl Store for Arc<Memory> {
+    async fn load(&self) -> Result<State, LoadError> {
+        Ok(self.disk.lock().unwrap().0.clone())
+    }
+
+    async fn commit(&self, delta: &Delta) -> Result<(), CommitError> {
+        if self.broken.load(Relaxed) {
+            return Err(CommitError::Full {
+                path: "memory".into(),
+                source: sqlx::Error::PoolClosed,
+            });
+        }
+        self.commits.fetch_add(1, Relaxed);
+        let mut disk = self.disk.lock().unwrap();
+        for line in &delta.lines {
+            disk.1
+                .insert(LineKey::of(&line.node, Some(line.seq), line.sha256));
+            disk.1.insert(LineKey::of(&line.node, None, line.sha256));
+        }
+        disk.0.merge(delta.clone());
+        Ok(())
+    }
+
+    async fn stored_lines(&self, lines: &[LineKey]) -> Result<HashSet<LineKey>, ReadError> {
+        let disk = self.disk.lock().unwrap();
+        Ok(lines
+            .iter()
+            .filter(|line| disk.1.contains(line))
+            .cloned()
+            .collect())
+    }
+
+    async fn log_lines(&self, _: u64, _: u32) -> Result<Vec<(u64, String)>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    async fn rules(&self, _: Digest) -> Result<Option<Rules>, ReadError> {
+        Ok(None)
+    }
+}
+
+#[derive(Default)]
+struct Recorder {
+    logged: Mutex<Vec<Message>>,
+    unlogged: Mutex<Vec<Message>>,
+}
+
+impl Courier for Arc<Recorder> {
+    fn take(&self, messages: Vec<Message>) {
+        self.logged.lock().unwrap().extend(messages);
+    }
+
+    fn take_unlogged(&self, messages: Vec<Message>) {
+        self.unlogged.lock().unwrap().extend(messages);
+    }
+
+    fn refill(&self, _: &ReceiverName, _: Vec<Message>) {}
+}
+
+struct Bench {
+    memory: Arc<Memory>,
+    recorder: Arc<Recorder>,
+    clock: Arc<ManualClock>,
+    handle: Handle,
+    stop: watch::Sender<bool>,
+    node: NodeName,
+    head: Head,
+    not_ok: Vec<NotOk>,
+}
+
+fn rules() -> Rules {
+    let service = Service {
+        criticality: Criticality::Critical,
+        needs: Needs::HIGHEST,
+        runbook: None,
+    };
+    let group = Group {
+        nodes: ["app-01".parse().unwrap()].into(),
+        services: ["dossier".parse().unwrap()].into(),
+        site: "sxb".parse().unwrap(),
+        environment: Environment::Production,
+    };
+    Rules {
+        silent_after_ms: 120_000,
+        services: [("dossier".parse().unwrap(), service)].into(),
+        groups: [("app".parse().unwrap(), group)].into(),
+        receivers: ["night".parse().unwrap()].into(),
+        routes: vec![Route {
+            matches: Match::default(),
+            notify: vec!["night".parse().unwrap()],
+        }],
+    }
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let memory = Arc::new(Memory::default());
+        let recorder = Arc::new(Recorder::default());
+        let clock = Arc::new(ManualClock::at(Now {
+            wall: Wall(1_795_374_000_000),
+            elapsed: Elapsed(1_000_000),
+        }));
+        let (_, probes) = watch::channel(None);
+        let (engine, handle, _) = Engine::new(Parts {
+            store: Arc::clone(&memory),
+            state: State::default(),
+            rules: Arc::new(rules()),
+            tzdata: String::new(),
+            collector: "c".to_owned(),
+            clock: Arc::clone(&clock) as _,
+            courier: Arc::new(Arc::clone(&recorder)),
+            directory: Arc::default(),
+            health: Arc::default(),
+            probes,
+        });
+        let (stop, stopped) = watch::channel(false);
+        tokio::spawn(engine.run(stopped));
+        let node: NodeName = "app-01".parse().unwrap();
+        let bench = Self {
+            memory,
+            recorder,
+            clock,
+            handle,
+            stop,
+            node: node.clone(),
+            head: Head::EMPTY,
+            not_ok: Vec::new(),
+        };
+        bench
+            .handle
+            .perform(Event::TokenIssued {
+                id: "t".to_owned(),
+                secret_sha256: Digest::ZERO,
+                node: node.clone(),
+                replace: false,
+                valid_ms: 1_000,
+                uid: 0,
+            })
+            .await
+            .unwrap();
+        let join = Event::Join {
+            token: "t".to_owned(),
+            secret_sha256: Digest::ZERO,
+            node,
+            keys: NodeKeys {
+                tls_key_sha256: Digest::ZERO,
+                signing_key: String::new(),
+                not_after: Wall(i64::MAX),
+            },
+        };
+        bench.handle.perform(join).await.unwrap();
+        bench
+    }
+
+    fn line(&mut self, check: &str, status: Status) -> Line {
+        let draft = Draft {
+            kind: Kind::CheckStatus,
+            check: Some(check.parse().unwrap()),
+            object: None,
+            service: Some("dossier".parse().unwrap()),
+            status: Some(status),
+            reason: availability::NET_REFUSED,
+            facts: Facts::new(),
+        };
+        let line = draft.chain(self.head, &self.node, "b", self.clock.wall());
+        self.head = line.head();
+        self.not_ok.retain(|item| item.check.as_str() != check);
+        if status != Status::Ok {
+            self.not_ok.push(NotOk {
+                check: check.parse().unwrap(),
+                object: None,
+                status,
+                seq: line.seq,
+            });
+        }
+        line
+    }
+
+    async fn hand_in(&self, lines: &[Line]) -> Result<EntriesAnswer, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let lines = lines
+            .iter()
+            .map(|line| ReceivedLine {
+                bytes: line.bytes.clone(),
+                entry: Entry::read(&line.bytes),
+            })
+            .collect();
+        let queued = self.handle.hand_in(HandIn {
+            node: self.node.clone(),
+            key_sha256: Digest::ZERO,
+            expired: None,
+            contact: Contact {
+                at: self.clock.wall(),
+                head: self.head,
+                plan: None,
+                not_ok: self.not_ok.clone(),
+            },
+            lines,
+            received: self.clock.now(),
+            reply,
+        });
+        assert!(queued);
+        answer.await.unwrap()
+    }
+
+    fn logged(&self) -> usize {
+        self.recorder.logged.lock().unwrap().len()
+    }
+
+    fn unlogged(&self) -> Vec<String> {
+        let told = self.recorder.unlogged.lock().unwrap();
+        told.iter()
+            .map(|message| format!("{} {}", message.alert.check, message.reason))
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn an_answer_comes_only_once_the_line_is_on_disk_and_a_replay_counts_once() {
+    let mut bench = Bench::start().await;
+    let down = bench.line("portail", Status::Critical);
+    let answer = bench.hand_in(std::slice::from_ref(&down)).await.unwrap();
+    assert_eq!(answer.durable, down.head());
+    assert_eq!(
+        bench.memory.disk.lock().unwrap().0.nodes[&bench.node].head,
+        down.head()
+    );
+    assert_eq!(
+        answer.log,
+        bench
+            .memory
+            .disk
+            .lock()
+            .unwrap()
+            .0
+            .meta
+            .frontier
+            .checkpoint()
+    );
+    assert_eq!(bench.logged(), 1);
+    let commits = bench.memory.commits.load(Relaxed);
+    let again = bench.hand_in(&[down]).await.unwrap();
+    assert_eq!(again, answer);
+    assert_eq!(
+        bench.memory.commits.load(Relaxed),
+        commits,
+        "a replay and an unchanged contact write nothing"
+    );
+    assert_eq!(bench.logged(), 1);
+}
+
+#[tokio::test]
+async fn when_the_log_cannot_be_written_pages_go_out_once_and_nothing_is_answered() {
+    let mut bench = Bench::start().await;
+    bench.memory.broken.store(true, Relaxed);
+    let down = bench.line("portail", Status::Critical);
+    assert_eq!(
+        bench.hand_in(std::slice::from_ref(&down)).await,
+        Err(Refusal::Unavailable)
+    );
+    assert_eq!(
+        bench.unlogged(),
+        ["@commit commit.failed", "portail net.refused"]
+    );
+    // The node tries again, as it must.
+    for _ in 0..3 {
+        assert_eq!(
+            bench.hand_in(std::slice::from_ref(&down)).await,
+            Err(Refusal::Unavailable)
+        );
+    }
+    assert_eq!(bench.unlogged().len(), 2, "nobody is told twice");
+    let quiet = bench.line("autre", Status::Warning);
+    assert_eq!(
+        bench.hand_in(&[down.clone(), quiet.clone()]).await,
+        Err(Refusal::Unavailable)
+    );
+    assert_eq!(bench.unlogged().len(), 2, "a warning can wait for the log");
+    bench.memory.broken.store(false, Relaxed);
+    let answer = bench.hand_in(&[down, quiet.clone()]).await.unwrap();
+    assert_eq!(answer.durable, quiet.head());
+    let logged = bench.recorder.logged.lock().unwrap().clone();
+    assert_eq!(
+        logged.len(),
+        1,
+        "the page went out already, the warning had not"
+    );
+    assert_eq!(logged[0].alert.check, "autre");
+    // The page is struck off the outbox as delivered.
+    bench.hand_in(&[]).await.unwrap();
+    let outbox = bench.memory.disk.lock().unwrap().0.outbox.clone();
+    assert_eq!(
+        outbox
+            .values()
+            .map(|m| m.alert.check.as_str())
+            .collect::<Vec<_>>(),
+        ["autre"]
+    );
+}
+
+#[tokio::test]
+async fn an_end_is_never_told_before_it_is_in_the_log() {
+    let mut bench = Bench::start().await;
+    let down = bench.line("portail", Status::Critical);
+    bench.hand_in(&[down]).await.unwrap();
+    bench.memory.broken.store(true, Relaxed);
+    let up = bench.line("portail", Status::Ok);
+    assert_eq!(
+        bench.hand_in(std::slice::from_ref(&up)).await,
+        Err(Refusal::Unavailable)
+    );
+    assert_eq!(bench.unlogged(), ["@commit commit.failed"]);
+    bench.memory.broken.store(false, Relaxed);
+    bench.hand_in(&[up]).await.unwrap();
+    assert!(bench.memory.disk.lock().unwrap().0.alerts.is_empty());
+}
+
+#[tokio::test]
+async fn silence_that_could_not_be_written_is_written_later() {
+    let mut bench = Bench::start().await;
+    bench.hand_in(&[]).await.unwrap();
+    bench.memory.broken.store(true, Relaxed);
+    bench.clock.advance(Duration::from_secs(121));
+    assert!(bench.handle.status().await.is_some());
+    while bench.unlogged().len() < 2 {
+        bench.clock.advance(Duration::from_millis(1_000));
+        assert!(bench.handle.status().await.is_some());
+    }
+    assert_eq!(
+        bench.unlogged(),
+        ["@commit commit.failed", "@node node.silent"]
+    );
+    bench.memory.broken.store(false, Relaxed);
+    let up = bench.line("portail", Status::Ok);
+    bench.hand_in(&[up]).await.unwrap();
+    bench.hand_in(&[]).await.unwrap();
+    // Opened by the event that was kept, ended because the node is heard again.
+    let disk = bench.memory.disk.lock().unwrap();
+    assert_eq!(disk.0.meta.last_alert, 1);
+    assert!(disk.0.alerts.is_empty());
+    drop(disk);
+    bench.stop.send_replace(true);
+}

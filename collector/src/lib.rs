@@ -1,0 +1,21 @@
+//! vigie-collector: receives what agents push, decides through core, tells people, keeps proof.
+//!
+//! A request comes in at the door ([`ingest`]), is recognised by its certificate ([`directory`]) and queued for the
+//! [`engine`], the single writer. The engine asks core what it means, writes lines, state and messages in one
+//! transaction ([`store`]), answers, and hands the messages to [`deliver`]. Operators speak to the engine through
+//! [`operator`], metrics are read from [`metrics`], and [`outside_watch`] tells the world that all of this still works.
+
+pub mod app;
+pub mod commands;
+pub mod deliver;
+pub mod directory;
+pub mod engine;
+pub mod identity;
+pub mod ingest;
+pub mod metrics;
+pub mod operator;
+pub mod outside_watch;
+pub mod probes;
+pub mod settings;
+pub mod status;
+pub mod store;

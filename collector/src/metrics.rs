@@ -1,0 +1,301 @@
+//! The collector's own metrics and the fleet's, as Prometheus text on a loopback port.
+//!
+//! Counters live as atomics where things happen; this file alone knows their names. A scrape gathers them, asks the
+//! engine for a snapshot of the fleet and writes the text format 0.0.4. A silent node keeps `vigie_node_up 0`.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use axum::{
+    Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use http::{StatusCode, header};
+use prometheus::{Encoder as _, IntGaugeVec, Opts, Registry, TextEncoder};
+use serde_json::Value;
+use vigie_core::{
+    status::{Criticality, Status},
+    time::Wall,
+};
+
+use crate::{
+    deliver,
+    engine::{self, Handle},
+    ingest::{accept, entries},
+    outside_watch,
+};
+
+/// The content type of the text format (Prometheus refuses a scrape without a valid one).
+const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// Where the numbers come from.
+pub struct Sources {
+    /// The engine, for the fleet.
+    pub engine: Handle,
+    /// The engine's counters.
+    pub engine_counters: Arc<engine::Counters>,
+    /// Requests by how they ended.
+    pub requests: Arc<entries::Counters>,
+    /// Connections.
+    pub door: Arc<accept::Counters>,
+    /// Settings that could not be loaded again.
+    pub reloads_failed: Arc<AtomicU64>,
+    /// Deliveries, by receiver.
+    pub deliveries: Arc<deliver::Counters>,
+    /// Pings to the outside watch.
+    pub outside_watch: Arc<outside_watch::Counters>,
+}
+
+/// The routes of the metrics port.
+pub fn router(sources: Arc<Sources>) -> Router {
+    Router::new()
+        .route("/metrics", get(scrape))
+        .with_state(sources)
+}
+
+async fn scrape(State(sources): State<Arc<Sources>>) -> Response {
+    let snapshot = sources.engine.status().await;
+    match gather(&sources, snapshot.as_ref()) {
+        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
+        Err(cause) => (StatusCode::INTERNAL_SERVER_ERROR, cause.to_string()).into_response(),
+    }
+}
+
+struct Page(Registry);
+
+impl Page {
+    fn gauge(&self, name: &str, help: &str, value: i64) -> prometheus::Result<()> {
+        let gauge = prometheus::IntGauge::new(name, help)?;
+        gauge.set(value);
+        self.0.register(Box::new(gauge))
+    }
+
+    fn counter(&self, name: &str, help: &str, value: &AtomicU64) -> prometheus::Result<()> {
+        let counter = prometheus::IntCounter::new(name, help)?;
+        counter.inc_by(value.load(Relaxed));
+        self.0.register(Box::new(counter))
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        values: &[(&str, &AtomicU64)],
+    ) -> prometheus::Result<()> {
+        let counter = prometheus::IntCounterVec::new(Opts::new(name, help), &[label])?;
+        for (value, count) in values {
+            counter
+                .with_label_values(&[value])
+                .inc_by(count.load(Relaxed));
+        }
+        self.0.register(Box::new(counter))
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> prometheus::Result<IntGaugeVec> {
+        let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+        self.0.register(Box::new(gauges.clone()))?;
+        Ok(gauges)
+    }
+}
+
+fn gather(sources: &Sources, snapshot: Option<&Value>) -> prometheus::Result<Vec<u8>> {
+    let page = Page(Registry::new());
+    let build = page.gauges(
+        "vigie_build_info",
+        "Version of this program; always 1",
+        &["program", "version"],
+    )?;
+    build
+        .with_label_values(&["vigie-collector", env!("CARGO_PKG_VERSION")])
+        .set(1);
+
+    let engine = &sources.engine_counters;
+    page.counter("vigie_commits_total", "Commits to the log", &engine.commits)?;
+    page.counter(
+        "vigie_commits_failed_total",
+        "Commits that failed or took too long",
+        &engine.commits_failed,
+    )?;
+    let seconds = prometheus::Counter::new(
+        "vigie_commit_duration_seconds_total",
+        "Time spent in commits",
+    )?;
+    seconds.inc_by(micros_to_seconds(engine.commit_micros.load(Relaxed)));
+    page.0.register(Box::new(seconds))?;
+    let longest = prometheus::Gauge::new(
+        "vigie_commit_duration_seconds_max",
+        "Longest commit since the start",
+    )?;
+    longest.set(micros_to_seconds(engine.commit_micros_max.load(Relaxed)));
+    page.0.register(Box::new(longest))?;
+    page.counter(
+        "vigie_entries_stored_total",
+        "Lines of nodes stored",
+        &engine.lines,
+    )?;
+    page.counter(
+        "vigie_entries_replayed_total",
+        "Lines of nodes that were stored already",
+        &engine.replays,
+    )?;
+    page.counter(
+        "vigie_pages_unlogged_total",
+        "Pages sent although the log could not be written",
+        &engine.pages_unlogged,
+    )?;
+    page.counter(
+        "vigie_settings_reload_failed_total",
+        "Settings that could not be loaded again",
+        &sources.reloads_failed,
+    )?;
+
+    let requests = &sources.requests;
+    page.counters(
+        "vigie_requests_total",
+        "Requests of nodes by how they ended",
+        "result",
+        &[
+            ("accepted", &requests.accepted),
+            ("malformed", &requests.malformed),
+            ("foreign", &requests.foreign),
+            ("expired", &requests.expired),
+            ("forged", &requests.forged),
+            ("impostor", &requests.impostor),
+            ("flooding", &requests.flooding),
+            ("unavailable", &requests.unavailable),
+        ],
+    )?;
+    let door = &sources.door;
+    page.counters(
+        "vigie_connections_total",
+        "Connections of nodes by what became of them",
+        "result",
+        &[
+            ("accepted", &door.accepted),
+            ("refused", &door.refused),
+            ("handshake_failed", &door.handshake_failed),
+            ("handshake_timeout", &door.handshake_timeout),
+            ("certificate_required", &door.certificate_required),
+            ("body_timeout", &door.body_timeout),
+            ("accept_failed", &door.accept_failed),
+        ],
+    )?;
+    page.gauge(
+        "vigie_connections_open",
+        "Connections of nodes that are open",
+        to_i64(door.open.load(Relaxed)),
+    )?;
+    let deliveries = prometheus::IntCounterVec::new(
+        Opts::new(
+            "vigie_deliveries_total",
+            "Tries to deliver a message, by receiver and result",
+        ),
+        &["receiver", "result"],
+    )?;
+    for (receiver, counters) in sources.deliveries.all() {
+        for (result, count) in counters.results() {
+            deliveries
+                .with_label_values(&[receiver.as_str(), result])
+                .inc_by(count);
+        }
+    }
+    page.0.register(Box::new(deliveries))?;
+    let watch = &sources.outside_watch;
+    page.counters(
+        "vigie_outside_watch_pings_total",
+        "Pings to the outside watch by result",
+        "result",
+        &[
+            ("sent", &watch.sent),
+            ("failed", &watch.failed),
+            ("withheld", &watch.withheld),
+        ],
+    )?;
+    if let Some(snapshot) = snapshot {
+        gather_fleet(&page, snapshot)?;
+    }
+    let mut text = Vec::new();
+    TextEncoder::new().encode(&page.0.gather(), &mut text)?;
+    Ok(text)
+}
+
+fn gather_fleet(page: &Page, snapshot: &Value) -> prometheus::Result<()> {
+    let rows = |key: &str| snapshot[key].as_array().cloned().unwrap_or_default();
+    let up = page.gauges("vigie_node_up", "Whether the node is heard", &["node"])?;
+    let contact = page.gauges(
+        "vigie_node_last_contact_timestamp_seconds",
+        "When the node was last heard",
+        &["node"],
+    )?;
+    let status = page.gauges(
+        "vigie_node_status",
+        "Worst status of the node: 0 ok, 1 warning, 2 critical, 3 unknown",
+        &["node"],
+    )?;
+    for node in rows("nodes") {
+        let name = node["node"].as_str().unwrap_or_default();
+        up.with_label_values(&[name])
+            .set(i64::from(node["up"] == true));
+        let word = node["status"]
+            .as_str()
+            .and_then(|word| word.parse().ok())
+            .unwrap_or(Status::Unknown);
+        status
+            .with_label_values(&[name])
+            .set(i64::from(word.code()));
+        if let Some(at) = node["last_contact"]
+            .as_str()
+            .and_then(|at| Wall::parse(at).ok())
+        {
+            contact
+                .with_label_values(&[name])
+                .set(at.0.div_euclid(1000));
+        }
+    }
+    let alerts = page.gauges("vigie_alerts", "Open alerts", &["state", "criticality"])?;
+    for state in Status::ALL.iter().filter(|status| **status != Status::Ok) {
+        for criticality in Criticality::ALL {
+            alerts
+                .with_label_values(&[state.as_str(), criticality.as_str()])
+                .set(0);
+        }
+    }
+    for alert in rows("alerts") {
+        let word = |key: &str| alert[key].as_str().unwrap_or("unknown").to_owned();
+        alerts
+            .with_label_values(&[word("status"), word("criticality")])
+            .inc();
+    }
+    page.gauge(
+        "vigie_messages_waiting",
+        "Messages not yet accepted by their receiver",
+        as_i64(&snapshot["messages_waiting"]),
+    )?;
+    page.gauge(
+        "vigie_log_lines",
+        "Lines of the log",
+        as_i64(&snapshot["log"]["size"]),
+    )?;
+    page.gauge(
+        "vigie_clock_in_doubt",
+        "Whether the collector's clock stepped so far that calendars are in doubt",
+        i64::from(snapshot["clock_in_doubt"] == true),
+    )
+}
+
+fn micros_to_seconds(micros: u64) -> f64 {
+    std::time::Duration::from_micros(micros).as_secs_f64()
+}
+
+fn to_i64(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn as_i64(value: &Value) -> i64 {
+    value.as_i64().unwrap_or(0)
+}

@@ -1,0 +1,68 @@
+//! The collector's own probes: does it reach anything, or is it cut off itself?
+//!
+//! TCP connections to the places of `probes` in the settings, a round every 30 s. The answer colours the alarm when a
+//! whole site falls silent ("site cut" or "I may be blind"); it never suppresses one.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{net::TcpStream, sync::watch, time::timeout};
+use vigie_platform::clock::{Clock, wait_until};
+
+use crate::settings::ProbeTarget;
+
+/// How often a round is made.
+const EVERY_MS: u64 = 30_000;
+
+/// How long one place may take to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Probes until dropped. Writes `None` while there is nothing to probe.
+pub async fn run(
+    clock: Arc<dyn Clock>,
+    targets: watch::Receiver<Vec<ProbeTarget>>,
+    answer: watch::Sender<Option<bool>>,
+) {
+    loop {
+        let round = targets.borrow().clone();
+        answer.send_replace(if round.is_empty() {
+            None
+        } else {
+            Some(reaches_any(round).await)
+        });
+        wait_until(&*clock, clock.elapsed().plus_ms(EVERY_MS)).await;
+    }
+}
+
+async fn reaches_any(targets: Vec<ProbeTarget>) -> bool {
+    let mut tries = tokio::task::JoinSet::new();
+    for target in targets {
+        tries.spawn(async move {
+            let connect = TcpStream::connect((target.host.as_str(), target.port));
+            matches!(timeout(CONNECT_TIMEOUT, connect).await, Ok(Ok(_)))
+        });
+    }
+    while let Some(reached) = tries.join_next().await {
+        if matches!(reached, Ok(true)) {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_place_that_answers_is_enough() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let open: ProbeTarget = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed: ProbeTarget = gone.local_addr().unwrap().to_string().parse().unwrap();
+        drop(gone);
+        assert!(reaches_any(vec![closed.clone(), open]).await);
+        assert!(!reaches_any(vec![closed]).await);
+    }
+}

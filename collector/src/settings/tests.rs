@@ -1,0 +1,633 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::{fs, os::unix::fs::PermissionsExt};
+
+use vigie_core::{
+    rules::Match,
+    status::{Criticality, Environment, Family, Needs, Status},
+};
+
+use super::*;
+
+const SHIPPED: &str = include_str!("../../../packaging/collector.toml");
+
+/// Two services, a group, two receivers and no route: lines 1 to 13.
+const BASE: &str = r#"[service.dossier]
+criticality = "critical"
+needs = { D = 4, I = 4, C = 4, T = 3 }
+[service.mail]
+criticality = "important"
+needs = { D = 3, I = 4, C = 4, T = 4 }
+[group.app]
+nodes = ["app-01", "app-02"]
+services = ["dossier", "mail"]
+[receiver.night]
+webhook = { url = "https://pager.example/" }
+[receiver.day]
+webhook = { url = "https://chat.example/" }
+"#;
+
+/// A last route that names both receivers.
+const LAST: &str = "[[route]]\nnotify = [\"night\", \"day\"]\n";
+
+/// A folder with settings files; paths in what is told are shown relative to it.
+struct Folder {
+    folder: tempfile::TempDir,
+    variables: Vec<(&'static str, &'static str)>,
+}
+
+impl Folder {
+    fn new(main: &str) -> Self {
+        let folder = Self {
+            folder: tempfile::tempdir().unwrap(),
+            variables: Vec::new(),
+        };
+        fs::create_dir(folder.path("conf.d")).unwrap();
+        fs::set_permissions(folder.path("conf.d"), fs::Permissions::from_mode(0o755)).unwrap();
+        folder.file("collector.toml", main)
+    }
+
+    /// A file of mode 0600. `{secrets}` in it becomes the folder's path.
+    fn file(self, name: &str, text: &str) -> Self {
+        let text = text.replace("{secrets}", &self.folder.path().display().to_string());
+        fs::write(self.path(name), text).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+        self
+    }
+
+    fn variable(mut self, name: &'static str, text: &'static str) -> Self {
+        self.variables.push((name, text));
+        self
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn settings(&self) -> Settings {
+        match self.load() {
+            Ok(settings) => settings,
+            Err(mistakes) => panic!("{mistakes}"),
+        }
+    }
+
+    fn mistakes(&self) -> Vec<String> {
+        let Err(mistakes) = self.load() else {
+            panic!("these settings have mistakes");
+        };
+        let prefix = format!("{}/", self.folder.path().display());
+        let text = mistakes.to_string().replace(&prefix, "");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn load(&self) -> Result<Settings, Mistakes> {
+        load(&self.path("collector.toml"), self.variables.iter().copied())
+    }
+}
+
+/// Text with the settings that stand behind a `#` switched on.
+fn with_everything(shipped: &str) -> String {
+    let is_setting = |c: char| c.is_ascii_lowercase() || c == '[';
+    shipped
+        .lines()
+        .map(|line| match line.strip_prefix('#') {
+            Some(setting) if setting.starts_with(is_setting) => setting,
+            _ => line,
+        })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+#[test]
+fn the_shipped_settings_say_what_an_empty_file_says() {
+    let shipped = Folder::new(SHIPPED).settings();
+    assert_eq!(shipped, Folder::new("").settings());
+    assert_eq!(shipped.data_dir, Path::new("/var/lib/vigie-collector"));
+    assert_eq!(shipped.listen, "0.0.0.0:9443".parse().unwrap());
+    assert_eq!(shipped.metrics_listen, "127.0.0.1:9477".parse().unwrap());
+    assert_eq!(shipped.domain, "vigie");
+    assert_eq!(shipped.rules.silent_after_ms, 120_000);
+    assert!(shipped.rules.routes.is_empty() && shipped.receivers.is_empty());
+}
+
+#[test]
+fn every_setting_that_the_shipped_file_offers_is_accepted() {
+    let text = with_everything(SHIPPED).replace("/etc/vigie/secrets", "{secrets}");
+    let folder = Folder::new(&text)
+        .file("outside-watch-url", "https://watch.example/s3cret\n")
+        .file("pager-header", "Authorization: Bearer s3cret\n")
+        .file("equipe-url", "https://chat.example/s3cret\n");
+    let settings = folder.settings();
+    assert_eq!(settings.host, ["vigie.example", "192.0.2.10"]);
+    assert_eq!(
+        settings.outside_watch.as_ref().unwrap().every,
+        Duration::from_secs(60)
+    );
+    let probes: Vec<String> = settings.probes.iter().map(ToString::to_string).collect();
+    assert_eq!(probes, ["gateway.example:443", "192.0.2.1:53"]);
+    let rules = &settings.rules;
+    assert_eq!(
+        rules.services["dossier-patient"].needs,
+        Needs {
+            availability: 4,
+            integrity: 4,
+            confidentiality: 4,
+            traceability: 3
+        }
+    );
+    assert_eq!(
+        rules.services["dossier-patient"].runbook.as_deref(),
+        Some("https://wiki.example/dossier-patient")
+    );
+    assert_eq!(rules.groups["app-strasbourg"].nodes.len(), 3);
+    assert_eq!(rules.groups["app-strasbourg"].site.as_str(), "strasbourg");
+    assert_eq!(
+        rules.routes[1].matches,
+        Match {
+            need: [4].into(),
+            family: [Family::Integrity, Family::Backup, Family::Tls].into(),
+            status: [Status::Critical].into(),
+            ..Match::default()
+        }
+    );
+    let night = &settings.receivers["astreinte"];
+    assert_eq!(night.webhook.format, WebhookFormat::Vigie);
+    assert!(night.webhook.header_file.is_some() && night.language.is_none());
+    let team = &settings.receivers["equipe-sis"];
+    assert_eq!(team.webhook.format, WebhookFormat::Alertmanager);
+    assert_eq!(team.language, Some(Language::English));
+    assert!(matches!(team.webhook.address, WebhookAddress::SecretUrl(_)));
+    assert!(
+        rules.receivers.iter().eq(settings.receivers.keys()),
+        "the rules name the receivers that have an address"
+    );
+    let shown = format!("{settings:?}");
+    assert!(
+        !shown.contains("s3cret") && !shown.contains("equipe-url"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn every_condition_of_a_route_takes_one_value_or_several() {
+    let route = |conditions: &str| {
+        let text = format!(
+            "{BASE}[group.b]\nnodes = []\nservices = []\nsite = \"lyon\"\n\
+             [[route]]\nmatch = {{ {conditions} }}\nnotify = \"night\"\n{LAST}"
+        );
+        Folder::new(&text).settings().rules.routes[0].clone()
+    };
+    let one = route(
+        "criticality = \"critical\", service = \"mail\", family = \"host\", status = \"unknown\", node = \"stranger\", group = \"app\", site = \"lyon\", environment = \"test\", need = 3",
+    );
+    assert_eq!(
+        one.matches,
+        Match {
+            criticality: [Criticality::Critical].into(),
+            service: ["mail".parse().unwrap()].into(),
+            family: [Family::Host].into(),
+            status: [Status::Unknown].into(),
+            node: ["stranger".parse().unwrap()].into(),
+            group: ["app".parse().unwrap()].into(),
+            site: ["lyon".parse().unwrap()].into(),
+            environment: [Environment::Test].into(),
+            need: [3].into(),
+        }
+    );
+    assert_eq!(one.notify, ["night".parse().unwrap()]);
+    let several = route(
+        "criticality = [\"important\", \"standard\"], service = [\"vigie\", \"mail\"], family = [\"host\", \"vigie\"], status = [\"warning\", \"critical\"], node = [\"a\", \"b\"], group = [\"app\", \"b\"], site = [\"default\", \"lyon\"], environment = [\"staging\", \"development\"], need = [1, 2]",
+    );
+    let m = &several.matches;
+    let counts = [
+        m.criticality.len(),
+        m.service.len(),
+        m.family.len(),
+        m.status.len(),
+        m.node.len(),
+        m.group.len(),
+        m.site.len(),
+        m.environment.len(),
+        m.need.len(),
+    ];
+    assert_eq!(counts, [2; 9]);
+}
+
+#[test]
+fn tables_may_be_spread_over_files() {
+    let settings = Folder::new("language = \"en\"\n")
+        .file("conf.d/services.toml", BASE)
+        .file("conf.d/routes.toml", LAST)
+        .variable("VIGIE__SILENT_AFTER", "45s")
+        .settings();
+    assert_eq!(settings.silent_after, Duration::from_secs(45));
+    assert_eq!(settings.rules.silent_after_ms, 45_000);
+    assert_eq!(settings.rules.services.len(), 2);
+    assert_eq!(settings.language, Language::English);
+}
+
+#[test]
+fn the_trust_domain_is_the_first_dns_name() {
+    let domain = |text: &str| Folder::new(text).settings().domain;
+    assert_eq!(domain("host = [\"192.0.2.1\"]"), "vigie");
+    assert_eq!(
+        domain("host = [\"192.0.2.1\", \"Vigie.Example\", \"b.example\"]"),
+        "vigie.example"
+    );
+    assert_eq!(
+        domain("domain = \"hds.example\"\nhost = [\"a.example\"]"),
+        "hds.example"
+    );
+    // As `init` is given it.
+    assert_eq!(domain_of(&["A.Example.".to_owned()]), "a.example");
+}
+
+#[test]
+fn a_probe_target_is_a_host_and_a_port() {
+    for text in ["gw.example:443", "192.0.2.1:53", "[2001:db8::1]:53"] {
+        let target: ProbeTarget = text.parse().unwrap();
+        assert_eq!(target.to_string(), text);
+    }
+    for text in [
+        "",
+        "gw.example",
+        "gw.example:",
+        "gw.example:0",
+        "gw.example:+1",
+        "gw.example:70000",
+        ":443",
+        "2001:db8::1:53",
+        "[gw.example]:1",
+        "[::1]",
+        "a b:1",
+        "https://gw.example:1",
+    ] {
+        assert_eq!(text.parse::<ProbeTarget>(), Err(NotAProbeTarget), "{text}");
+    }
+}
+
+#[test]
+fn each_mistake_of_a_value_has_its_place_and_its_mend() {
+    for (text, told) in [
+        (
+            "data_dir = \"data\"",
+            "1:12: `data_dir`: \"data\" is not an absolute path; write a path that begins with `/`",
+        ),
+        (
+            "listen = \"9443\"",
+            "1:10: `listen`: \"9443\" is not an IP address and a port; write an address such as \"0.0.0.0:9443\" or \"[::]:9443\"",
+        ),
+        (
+            "metrics_listen = \"0.0.0.0:9477\"",
+            "1:18: `metrics_listen`: metrics would be open to other machines; write \"127.0.0.1:9477\" or \"[::1]:9477\"",
+        ),
+        (
+            "metrics_listen = \"127.0.0.1:9443\"",
+            "1:18: `metrics_listen`: agents and metrics would share port 9443; write another port",
+        ),
+        (
+            "listen = \"127.0.0.1:9477\"",
+            "1:10: `listen`: agents and metrics would share port 9477; write another port",
+        ),
+        (
+            "host = [\"vigie.example\", \"https://vigie.example\"]",
+            "1:26: `host`: \"https://vigie.example\" is not valid: it is neither a DNS name nor an IP address; write DNS names or IP addresses, without scheme and port",
+        ),
+        (
+            "domain = \"Vigie Example\"",
+            "1:10: `domain`: \"Vigie Example\" is not a trust domain; write up to 253 lower-case letters, digits, `.`, `_`, `-`",
+        ),
+        (
+            "language = \"de\"",
+            "1:12: `language`: \"de\" is not one of the known words; write \"fr\" or \"en\"",
+        ),
+        (
+            "log_level = \"loud\"",
+            "1:13: `log_level`: \"loud\" is not a log level; write \"error\", \"warn\", \"info\" or \"debug\"",
+        ),
+        (
+            "silent_after = \"2h\"",
+            "1:16: `silent_after`: 2h is out of bounds; write a duration from \"10s\" to \"1h\"",
+        ),
+        (
+            "silent_after = 120",
+            "1:16: `silent_after`: this is an integer, not text; put it in quotes",
+        ),
+        (
+            "probes = [\"gateway.example\"]",
+            "1:11: `probes`: \"gateway.example\" is not valid: a probe is a DNS name or an IP address, `:` and a port; write \"host.example:443\", \"192.0.2.1:53\" or \"[2001:db8::1]:53\"",
+        ),
+        (
+            "[outside_watch]\nevery = \"1m\"",
+            "1:2: `url_file` is missing in `outside_watch`; write `url_file = \"/etc/vigie/secrets/…\"`",
+        ),
+        (
+            "[outside_watch]\nurl_file = \"{secrets}/collector.toml\"\nurl = \"https://watch.example/s3cret\"",
+            "3:1: `url` must not be in the settings; put it into a file of mode 0600 and write `url_file` with its path",
+        ),
+        (
+            "[outside_watch]\nurl_file = \"{secrets}/none\"",
+            "2:12: `url_file`: cannot read the secret in none: No such file or directory (os error 2); put the secret there, in a file of mode 0600 that the collector's account owns",
+        ),
+        (
+            "[service.x]\nneeds = { D = 1, I = 1, C = 1, T = 1 }",
+            "1:10: `criticality` is missing in `service.x`; write `criticality = \"…\"`",
+        ),
+        (
+            "[service.x]\ncriticality = \"critcal\"\nneeds = { D = 1, I = 1, C = 1, T = 1 }",
+            "2:15: `criticality`: \"critcal\" is not one of the known words; did you mean \"critical\"?",
+        ),
+        (
+            "[service.x]\ncriticality = \"standard\"",
+            "1:10: `needs` is missing in `service.x`; write `needs = { D = 4, I = 4, C = 4, T = 4 }`, each from 1 to 4",
+        ),
+        (
+            "[service.x]\ncriticality = \"standard\"\nneeds = { D = 0, I = 1, C = 1, T = 1 }",
+            "3:15: `D`: 0 is out of bounds; write a whole number from 1 to 4, without quotes",
+        ),
+        (
+            "[service.x]\ncriticality = \"standard\"\nneeds = { D = 1, I = 1, C = 1 }",
+            "3:1: `T` is missing in `service.x.needs`; write `T = 1`",
+        ),
+        (
+            "[service.vigie]\ncriticality = \"standard\"\nneeds = { D = 1, I = 1, C = 1, T = 1 }",
+            "1:10: the service `vigie` is built in: critical, with every need at 4; remove this table, or give your service another name",
+        ),
+        (
+            "[service.x]\ncriticality = \"standard\"\nneeds = { D = 1, I = 1, C = 1, T = 1 }\nrunbook = \"wiki\"",
+            "4:11: `runbook`: this is not an address with a scheme; write an address such as \"https://host.example/\"",
+        ),
+        (
+            "[group.x]\nservices = []",
+            "1:8: `nodes` is missing in `group.x`; write `nodes = [\"…\"]`",
+        ),
+        (
+            "[group.x]\nnodes = [\"App-01\"]\nservices = []",
+            "2:10: `nodes`: \"App-01\" is not valid: a name is 1 to 63 of a-z, 0-9, '.', '_', '-', and starts with a letter or digit; write a name such as \"app-01\": lower-case letters, digits, `.`, `_`, `-`",
+        ),
+        (
+            "[group.x]\nnodes = []\nservices = [\"dossier\"]",
+            "3:13: `services`: no service is called \"dossier\"; declare a service first",
+        ),
+        (
+            "[group.x]\nnodes = []\nservices = []\nenvironment = \"prod\"",
+            "4:15: `environment`: \"prod\" is not one of the known words; write \"production\" or \"staging\" or \"test\" or \"development\"",
+        ),
+    ] {
+        let folder = Folder::new(&format!("{text}\n"));
+        assert_eq!(
+            folder.mistakes(),
+            [format!("collector.toml:{told}")],
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn each_mistake_of_a_webhook_has_its_place_and_its_mend() {
+    for (text, told) in [
+        (
+            "",
+            "1:11: `receiver.night` has no way to be told; write `webhook = { url = \"https://…\" }`",
+        ),
+        (
+            "webhook = {}",
+            "2:1: `url` is missing in `receiver.night.webhook`; write `url = \"https://…\"`",
+        ),
+        (
+            "webhook = { url = \"https://x.example/?token=s3cret\" }",
+            "2:19: `url`: the address seems to hold a token or a password in its query; put the secret into a file of mode 0600, named by a key that ends in `_file`",
+        ),
+        (
+            "webhook = { url = \"https://x.example\", url_file = \"{secrets}/collector.toml\" }",
+            "2:19: `url` and `url_file` are both written; keep one of the two",
+        ),
+        (
+            "webhook = { url = \"https://x.example\", format = \"alertmanger\" }",
+            "2:49: `format`: \"alertmanger\" is not one of the known words; did you mean \"alertmanager\"?",
+        ),
+        (
+            "webhook = { url = \"https://x.example\", header = \"A: b\" }",
+            "2:40: `header` must not be in the settings; put it into a file of mode 0600 and write `header_file` with its path",
+        ),
+        (
+            "webhook = { url = \"http://x.example\", header_file = \"{secrets}/collector.toml\" }",
+            "2:53: `header_file`: the secret would travel without encryption; write a `url` with https://",
+        ),
+        (
+            "webhook = { url = \"https://x.example\", ca_file = \"{secrets}/none\" }",
+            "2:50: `ca_file`: cannot read none: No such file or directory (os error 2); write the path of a PEM file of certificate authorities",
+        ),
+        (
+            "webhook = \"https://x.example\"",
+            "2:11: `webhook`: this is text, not a table; write a table `[receiver.night.webhook]`",
+        ),
+        (
+            "webhook = { url = \"https://x.example\" }\nemail = { to = [\"a@b.example\"] }",
+            "3:1: unknown key `email`; remove it or use one of `language`, `webhook`",
+        ),
+    ] {
+        let folder = Folder::new(&format!(
+            "[receiver.night]\n{text}\n[[route]]\nnotify = [\"night\"]\n"
+        ));
+        assert_eq!(
+            folder.mistakes(),
+            [format!("collector.toml:{told}")],
+            "{text}"
+        );
+    }
+    let local = "[receiver.night]\nwebhook = { url = \"http://127.0.0.1:8080/\", header_file = \"{secrets}/collector.toml\" }\n[[route]]\nnotify = [\"night\"]\n";
+    assert!(Folder::new(local).load().is_ok());
+}
+
+#[test]
+fn each_mistake_of_a_route_has_its_place_and_its_mend() {
+    let matching =
+        |conditions: &str| format!("[[route]]\nmatch = {conditions}\nnotify = [\"night\"]\n{LAST}");
+    for (routes, told) in [
+        (
+            matching("{ status = \"critcal\" }"),
+            "15:20: `status`: \"critcal\" is not one of the known words; did you mean \"critical\"?",
+        ),
+        (
+            matching("{ status = [\"critical\", \"ok\"] }"),
+            "15:33: `status`: \"ok\" is not one of the known words; write \"warning\" or \"critical\" or \"unknown\"",
+        ),
+        (
+            matching("{ family = \"backups\" }"),
+            "15:20: `family`: \"backups\" is not one of the known words; did you mean \"backup\"?",
+        ),
+        (
+            matching("{ need = 5 }"),
+            "15:18: `need`: 5 is out of bounds; write a whole number from 1 to 4, without quotes",
+        ),
+        (
+            matching("{ service = [\"mail\", \"dosier\"] }"),
+            "15:30: `service`: no service is called \"dosier\"; did you mean \"dossier\"?",
+        ),
+        (
+            matching("{ group = \"app2\" }"),
+            "15:19: `group`: no group is called \"app2\"; did you mean \"app\"?",
+        ),
+        (
+            matching("{ site = \"strasbourg\" }"),
+            "15:18: `site`: no site is called \"strasbourg\"; write \"default\"",
+        ),
+        (
+            matching("{ node = [] }"),
+            "15:18: `node`: an empty list could mean all or none; write at least one value, or remove the key for all",
+        ),
+        (
+            matching("{ hour = 3 }"),
+            "15:11: unknown key `hour`; remove it or use one of `criticality`, `environment`, `family`, `group`, `need`, `node`, `service`, `site`, `status`",
+        ),
+        (
+            format!("[[route]]\nmatch = {{ need = 4 }}\n{LAST}"),
+            "14:1: `notify` is missing in `route`; write `notify = [\"…\"]`",
+        ),
+        (
+            format!("[[route]]\nmatch = {{ need = 4 }}\nnotify = []\n{LAST}"),
+            "16:10: `notify`: this route would tell nobody; name at least one receiver",
+        ),
+        (
+            format!("[[route]]\nmatch = {{ need = 4 }}\nnotify = [\"day\", \"nigth\"]\n{LAST}"),
+            "16:18: `notify`: no receiver is called \"nigth\"; did you mean \"night\"?",
+        ),
+        (
+            matching("{}"),
+            "14:1: this [[route]] takes every alert, so that those below it are never reached; give it a `match`, or move it to the end",
+        ),
+        (
+            "[[route]]\nnotify = [\"night\", \"day\", \"night\"]\n".to_owned(),
+            "15:10: `notify`: \"night\" is named twice; name each receiver once",
+        ),
+        (
+            format!("[[route]]\nnotify = [\"night\"]\n{LAST}"),
+            "14:1: this [[route]] takes every alert, so that those below it are never reached; give it a `match`, or move it to the end",
+        ),
+        (
+            "[[route]]\nmatch = { need = 4 }\nnotify = [\"night\", \"day\"]\n".to_owned(),
+            "15:1: the last [[route]] has a `match`, so that some alerts would reach nobody; add a last `[[route]]` with `notify` alone",
+        ),
+        (
+            "[[route]]\nnotify = [\"night\"]\n".to_owned(),
+            "12:11: no [[route]] notifies `receiver.day`; name it in the `notify` of a `[[route]]`, or remove it",
+        ),
+        (
+            format!("{LAST}hold = true\n"),
+            "16:1: unknown key `hold`; remove it or use one of `match`, `notify`",
+        ),
+    ] {
+        let folder = Folder::new(&format!("{BASE}{routes}"));
+        assert_eq!(
+            folder.mistakes(),
+            [format!("collector.toml:{told}")],
+            "{routes}"
+        );
+    }
+}
+
+#[test]
+fn receivers_without_any_route_are_told() {
+    assert_eq!(
+        Folder::new(BASE).mistakes(),
+        [
+            "collector.toml:10:11: no [[route]] notifies `receiver.night`; name it in the `notify` of a `[[route]]`, or remove it",
+            "collector.toml:12:11: no [[route]] notifies `receiver.day`; name it in the `notify` of a `[[route]]`, or remove it",
+        ]
+    );
+}
+
+#[test]
+fn settings_of_parts_to_come_are_refused() {
+    for table in [
+        "[calendar.bureau]",
+        "[maintenance.x]",
+        "[channel.mail]",
+        "[rota.astreinte]",
+        "[forward]",
+    ] {
+        let mistakes = Folder::new(&format!("{table}\n")).mistakes();
+        assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
+        assert!(mistakes[0].contains("unknown key"), "{mistakes:#?}");
+    }
+    for key in ["outside = \"bureau\"", "hold = true", "digest = [\"day\"]"] {
+        let mistakes = Folder::new(&format!("{BASE}{LAST}{key}\n")).mistakes();
+        assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
+    }
+}
+
+#[test]
+fn seven_mistakes_over_three_files_are_told_in_one_run() {
+    let folder = Folder::new("silent_after = \"5\"\n[outside_wach]\nevery = \"1m\"\n")
+        .file(
+            "conf.d/10-services.toml",
+            "[service.dossier]\ncriticality = \"critical\"\nneeds = { D = 4, I = 4, C = 4, T = 5 }\n\
+             [group.app]\nnodes = [\"app-01\"]\nservices = [\"dosier\"]\n",
+        )
+        .file(
+            "conf.d/20-routes.toml",
+            "[receiver.night]\nwebhook = { url = \"https://pager.example/\", formt = \"vigie\" }\n\
+             [[route]]\nmatch = { status = \"critial\" }\nnotify = [\"night\"]\n\
+             [[route]]\nnotify = [\"nigth\"]\n",
+        );
+    assert_eq!(
+        folder.mistakes(),
+        [
+            "collector.toml:1:16: `silent_after`: \"5\" has no unit; write a whole number and a unit, such as \"100ms\", \"30s\", \"5m\", \"26h\" or \"30d\"",
+            "collector.toml:2:2: unknown key `outside_wach`; did you mean `outside_watch`?",
+            "conf.d/10-services.toml:3:36: `T`: 5 is out of bounds; write a whole number from 1 to 4, without quotes",
+            "conf.d/10-services.toml:6:13: `services`: no service is called \"dosier\"; did you mean \"dossier\"?",
+            "conf.d/20-routes.toml:2:45: unknown key `formt`; did you mean `format`?",
+            "conf.d/20-routes.toml:4:20: `status`: \"critial\" is not one of the known words; did you mean \"critical\"?",
+            "conf.d/20-routes.toml:7:11: `notify`: no receiver is called \"nigth\"; did you mean \"night\"?",
+        ]
+    );
+}
+
+#[test]
+fn what_cannot_be_read_is_not_taken_for_undeclared() {
+    let folder = Folder::new(&format!("{BASE}{LAST}"))
+        .file(
+            "conf.d/a.toml",
+            "[service.other\ncriticality = \"standard\"\n",
+        )
+        .file(
+            "conf.d/b.toml",
+            "[group.b]\nnodes = []\nservices = [\"other\"]\n",
+        );
+    let mistakes = folder.mistakes();
+    assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
+    assert!(mistakes[0].starts_with("conf.d/a.toml:1:"), "{mistakes:#?}");
+}
+
+#[test]
+fn routes_in_two_files_are_one_mistake() {
+    let folder = Folder::new(&format!("{BASE}{LAST}"))
+        .file("conf.d/a.toml", "[[route]]\nnotify = [\"day\"]\n");
+    assert_eq!(
+        folder.mistakes(),
+        ["conf.d/a.toml:1:3: [[route]] is already at collector.toml:14:3; keep one of the two"]
+    );
+}
+
+#[test]
+fn the_summary_says_what_would_decide() {
+    let settings = Folder::new(&format!("{BASE}{LAST}")).settings();
+    assert_eq!(
+        settings.summary().to_string(),
+        "agents     0.0.0.0:9443\n\
+         metrics    http://127.0.0.1:9477/metrics\n\
+         data       /var/lib/vigie-collector\n\
+         watched    no\n\
+         services   dossier, mail\n\
+         groups     app\n\
+         nodes      2\n\
+         receivers  day, night\n\
+         routes     1"
+    );
+    let json = serde_json::to_value(settings.summary()).unwrap();
+    assert_eq!(json["rules_sha256"], settings.rules.digest().to_string());
+    let nothing = Folder::new("").settings().summary().to_string();
+    assert!(nothing.ends_with("receivers  none\nroutes     none: nobody is told of any alert"));
+}

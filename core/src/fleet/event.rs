@@ -1,0 +1,404 @@
+//! What happens to the fleet, and what is decided about it: the two kinds of event that the log holds.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    alert::{AlertKey, Ended, Notice},
+    contact::Contact,
+    digest::Digest,
+    id::{NodeName, ReceiverName, SiteName},
+    status::Status,
+    time::Wall,
+};
+
+/// Something that happened. Every event that changed anything is a line of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum Event {
+    /// The collector started, with this identity; deadlines are anchored to this boot's clock.
+    #[serde(rename = "collector.started")]
+    Started {
+        /// The collector's id.
+        collector: String,
+    },
+    /// Settings were read; their text is kept beside the log under this digest.
+    #[serde(rename = "rules.loaded")]
+    RulesLoaded {
+        /// Digest of the canonical rules.
+        sha256: Digest,
+        /// Version of the time zone data.
+        tzdata: String,
+    },
+    /// A node handed in a line that is not stored yet.
+    #[serde(rename = "entry")]
+    Entry {
+        /// From the certificate.
+        node: NodeName,
+        /// The node's certificate has expired: what it says may open or worsen, never end.
+        doubt: bool,
+        /// Below its request's head: it happened, but says nothing about now.
+        history: bool,
+        /// The line, verbatim.
+        line: Value,
+    },
+    /// A node handed in a line that cannot be taken as one; its digest stands for it.
+    #[serde(rename = "entry.refused")]
+    EntryRefused {
+        /// From the certificate.
+        node: NodeName,
+        /// Digest of the bytes.
+        sha256: Digest,
+        /// The length of the bytes.
+        len: u64,
+    },
+    /// A node said what is wrong now.
+    #[serde(rename = "contact")]
+    Contact {
+        /// From the certificate.
+        node: NodeName,
+        /// As for an entry.
+        doubt: bool,
+        /// What it said.
+        contact: Contact,
+    },
+    /// A contact's signature was wrong.
+    #[serde(rename = "contact.forged")]
+    ContactForged {
+        /// From the certificate.
+        node: NodeName,
+    },
+    /// A node has not been heard for too long.
+    #[serde(rename = "node.silent")]
+    NodeSilent {
+        /// The node.
+        node: NodeName,
+        /// When it was last heard.
+        last_contact: Wall,
+    },
+    /// A silent node was heard.
+    #[serde(rename = "node.heard")]
+    NodeHeard {
+        /// The node.
+        node: NodeName,
+    },
+    /// Most of a site fell silent together.
+    #[serde(rename = "site.silent")]
+    SiteSilent {
+        /// The site.
+        site: SiteName,
+        /// Its silent nodes.
+        nodes: Vec<NodeName>,
+        /// Whether the collector's own probes reach anything else: then the site is cut, else the collector is blind.
+        probes_answer: bool,
+    },
+    /// A site is heard again.
+    #[serde(rename = "site.heard")]
+    SiteHeard {
+        /// The site.
+        site: SiteName,
+    },
+    /// A node sends more than it may.
+    #[serde(rename = "node.flooding")]
+    NodeFlooding {
+        /// The node.
+        node: NodeName,
+        /// Requests refused so far.
+        refused: u64,
+    },
+    /// It stopped doing so.
+    #[serde(rename = "node.calm")]
+    NodeCalm {
+        /// The node.
+        node: NodeName,
+    },
+    /// A node's body claimed to be another node.
+    #[serde(rename = "node.impostor")]
+    NodeImpostor {
+        /// From the certificate.
+        node: NodeName,
+        /// What the body said.
+        claimed: String,
+    },
+    /// A node's clock went far from the collector's (or came back: `by_ms` small).
+    #[serde(rename = "node.clock")]
+    NodeClock {
+        /// The node.
+        node: NodeName,
+        /// Node minus collector, in milliseconds.
+        by_ms: i64,
+    },
+    /// A node says that it has lines, and does not hand them in.
+    #[serde(rename = "entries.withheld")]
+    EntriesWithheld {
+        /// The node.
+        node: NodeName,
+        /// The head it signed.
+        said_seq: u64,
+        /// The head it handed in.
+        has_seq: u64,
+    },
+    /// It handed them in.
+    #[serde(rename = "entries.handed_in")]
+    EntriesHandedIn {
+        /// The node.
+        node: NodeName,
+    },
+    /// A node's contact names another plan than its lines, or it has sent none.
+    #[serde(rename = "plan.differs")]
+    PlanDiffers {
+        /// The node.
+        node: NodeName,
+        /// The digest in its contact.
+        said: Option<Digest>,
+    },
+    /// They agree.
+    #[serde(rename = "plan.agrees")]
+    PlanAgrees {
+        /// The node.
+        node: NodeName,
+    },
+    /// A node uses an expired certificate of a known key.
+    #[serde(rename = "node.expired")]
+    NodeExpired {
+        /// The node.
+        node: NodeName,
+        /// When it expired.
+        not_after: Wall,
+    },
+    /// An operator made a join token.
+    #[serde(rename = "token.issued")]
+    TokenIssued {
+        /// The token's public half.
+        id: String,
+        /// Digest of its secret half.
+        secret_sha256: Digest,
+        /// The only node it may be used for.
+        node: NodeName,
+        /// Whether it may take over a name that is in use.
+        replace: bool,
+        /// How long it is good, in milliseconds.
+        valid_ms: u64,
+        /// Who made it.
+        uid: u32,
+    },
+    /// A machine asks to be a node.
+    #[serde(rename = "joined")]
+    Join {
+        /// The token's public half.
+        token: String,
+        /// Digest of the secret half it presented.
+        secret_sha256: Digest,
+        /// Who it wants to be.
+        node: NodeName,
+        /// Its keys.
+        keys: NodeKeys,
+    },
+    /// A node asked for a new certificate with a new key.
+    #[serde(rename = "renewed")]
+    Renewed {
+        /// The node.
+        node: NodeName,
+        /// Its new TLS key.
+        tls_key_sha256: Digest,
+        /// When the new certificate ends.
+        not_after: Wall,
+    },
+    /// A node used its new key for the first time: older ones are void.
+    #[serde(rename = "key.used")]
+    KeyUsed {
+        /// The node.
+        node: NodeName,
+        /// The key.
+        tls_key_sha256: Digest,
+    },
+    /// An operator removed a node for good.
+    #[serde(rename = "node.retired")]
+    NodeRetired {
+        /// The node.
+        node: NodeName,
+        /// Who.
+        uid: u32,
+    },
+    /// An operator shut a node out, or let it back in.
+    #[serde(rename = "node.denied")]
+    NodeDenied {
+        /// The node.
+        node: NodeName,
+        /// Shut out or let in.
+        denied: bool,
+        /// Who.
+        uid: u32,
+    },
+    /// An operator has seen what only a person can settle about a node: plan changes, chain faults, amnesia.
+    #[serde(rename = "plan.confirmed")]
+    Confirmed {
+        /// The node.
+        node: NodeName,
+        /// Who.
+        uid: u32,
+    },
+    /// The collector's wall clock stepped against its elapsed clock.
+    #[serde(rename = "clock.step")]
+    ClockStep {
+        /// By how much, in milliseconds.
+        by_ms: i64,
+    },
+    /// The wall clock is trusted again: nodes agree with it, or an operator said so.
+    #[serde(rename = "clock.trusted")]
+    ClockTrusted {
+        /// Who said so; absent when nodes agree.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+    },
+    /// A receiver accepted a message.
+    #[serde(rename = "delivered")]
+    Delivered {
+        /// The message.
+        key: Digest,
+    },
+    /// A message's receiver is not in the settings any more.
+    #[serde(rename = "undeliverable")]
+    Undeliverable {
+        /// The message.
+        key: Digest,
+    },
+    /// A receiver has not accepted messages for a while.
+    #[serde(rename = "delivery.failing")]
+    DeliveryFailing {
+        /// The receiver.
+        receiver: ReceiverName,
+        /// How many messages wait for it.
+        waiting: u64,
+        /// Its last answer; 0 when there was none.
+        http_status: u16,
+    },
+    /// It accepts them again.
+    #[serde(rename = "delivery.works")]
+    DeliveryWorks {
+        /// The receiver.
+        receiver: ReceiverName,
+    },
+    /// Commits failed and work again.
+    #[serde(rename = "commit.failed")]
+    CommitFailed {
+        /// How many failed.
+        count: u64,
+        /// Messages that went out although their decision was not in the log.
+        told: Vec<Digest>,
+    },
+    /// Time passed.
+    #[serde(rename = "deadline")]
+    Deadline,
+}
+
+/// The public halves of a node's keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeKeys {
+    /// SHA-256 of the TLS key (SubjectPublicKeyInfo, DER).
+    pub tls_key_sha256: Digest,
+    /// Ed25519 key that signs contacts, hexadecimal.
+    pub signing_key: String,
+    /// When the certificate ends.
+    pub not_after: Wall,
+}
+
+/// Something that was decided; a line of the log after the event that caused it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "decided")]
+pub enum Decision {
+    /// An alert began.
+    #[serde(rename = "alert.opened")]
+    Opened {
+        /// Its number.
+        number: u64,
+        /// Which.
+        alert: AlertKey,
+        /// How it stands.
+        status: Status,
+        /// Why.
+        reason: String,
+    },
+    /// An alert's status changed.
+    #[serde(rename = "alert.changed")]
+    Changed {
+        /// Its number.
+        number: u64,
+        /// From.
+        from: Status,
+        /// To.
+        to: Status,
+        /// Why.
+        reason: String,
+    },
+    /// An alert ended.
+    #[serde(rename = "alert.closed")]
+    Closed {
+        /// Its number.
+        number: u64,
+        /// Why.
+        ended: Ended,
+    },
+    /// Somebody is to be told.
+    #[serde(rename = "told")]
+    Told {
+        /// The alert's number.
+        number: u64,
+        /// Whom.
+        receiver: ReceiverName,
+        /// What.
+        notice: Notice,
+        /// The message's key.
+        key: Digest,
+        /// Which route said so, by position; absent for a close, which follows those told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        route: Option<u64>,
+    },
+    /// A line would have ended an alert, and does not.
+    #[serde(rename = "kept")]
+    Kept {
+        /// The alert's number.
+        number: u64,
+        /// Why not.
+        why: KeptBecause,
+    },
+    /// A machine may be a node.
+    #[serde(rename = "join.accepted")]
+    JoinAccepted {
+        /// The node.
+        node: NodeName,
+    },
+}
+
+/// Why an ok line ended nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeptBecause {
+    /// Its certificate has expired.
+    Doubt,
+    /// It is history and the contact lists the object as not ok.
+    StillListed,
+    /// It does not stand in the node's chain.
+    ChainFault,
+    /// Only an operator ends this alert.
+    UntilConfirmed,
+}
+
+/// Why a join was refused. Not in the log: anybody can cause it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JoinRefused {
+    /// No such token, or not this secret.
+    #[error("the token is unknown, was used already, or has expired")]
+    UnknownToken,
+    /// The token is for another node.
+    #[error("the token is for another node")]
+    OtherNode,
+    /// The name is in use.
+    #[error(
+        "a node of this name has joined already; make a token with --replace to take over its name"
+    )]
+    NameInUse,
+    /// The node is shut out.
+    #[error("the node is denied")]
+    Denied,
+}

@@ -1,0 +1,213 @@
+//! Who belongs to the fleet: tokens, joins, keys, and what operators say of nodes.
+
+use std::sync::Arc;
+
+use super::{
+    Decision, Event, JoinRefused, NodeKeys, Step,
+    alerts::Finding,
+    lines::built_in,
+    row,
+    state::{Deadline, Key, Node, Token, UsedBy},
+};
+use crate::{
+    alert::Ended, contact::NotOk, digest::Digest, id::NodeName, reason::vigie, status::Status,
+};
+
+/// How a machine comes through the door.
+enum Entrance {
+    /// For the first time with this token.
+    New,
+    /// With the keys it came with already: its answer was lost.
+    Again,
+}
+
+fn used(keys: &NodeKeys) -> UsedBy {
+    UsedBy {
+        tls_key_sha256: keys.tls_key_sha256,
+        signing_key: keys.signing_key.clone(),
+    }
+}
+
+impl Step<'_> {
+    pub(super) fn membership(&mut self, event: Event) {
+        match event {
+            Event::TokenIssued {
+                ref id,
+                secret_sha256,
+                ref node,
+                replace,
+                valid_ms,
+                ..
+            } => {
+                let token = Token {
+                    secret_sha256,
+                    node: node.clone(),
+                    replace,
+                    expires: Deadline::after(self.now, valid_ms),
+                    used_by: None,
+                };
+                self.record(&event);
+                self.delta.tokens.insert(id.clone(), Some(token));
+            }
+            Event::Join {
+                ref token,
+                secret_sha256,
+                ref node,
+                ref keys,
+            } => match self.judge_join(token, secret_sha256, node, keys) {
+                Ok(Entrance::New) => self.join(event),
+                Ok(Entrance::Again) => {}
+                Err(why) => self.outcome.join_refused = Some(why),
+            },
+            Event::Renewed {
+                ref node,
+                tls_key_sha256,
+                not_after,
+            } => {
+                let node = node.clone();
+                self.record(&event);
+                self.edit_node(&node, |row| {
+                    // One key in use and one not used yet: a node that asks again and again keeps only its latest.
+                    row.keys.truncate(1);
+                    row.keys.push(Key {
+                        tls_key_sha256,
+                        not_after,
+                    });
+                });
+            }
+            Event::KeyUsed {
+                ref node,
+                tls_key_sha256,
+            } => {
+                let node = node.clone();
+                self.record(&event);
+                self.edit_node(&node, |row| {
+                    row.keys.retain(|key| key.tls_key_sha256 == tls_key_sha256);
+                });
+                self.close(&built_in(&node, "@node", "expired"), Ended::Recovered);
+            }
+            Event::NodeRetired { ref node, .. } => {
+                let node = node.clone();
+                self.record(&event);
+                for key in self.alert_keys(Some(node.as_str())) {
+                    self.close(&key, Ended::Retired);
+                }
+                self.delta.plans.insert(node.clone(), None);
+                self.delta.nodes.insert(node, None);
+            }
+            Event::NodeDenied {
+                ref node, denied, ..
+            } => {
+                let node = node.clone();
+                self.record(&event);
+                self.edit_node(&node, |row| row.denied = denied);
+            }
+            Event::Confirmed { ref node, .. } => {
+                let node = node.clone();
+                self.record(&event);
+                self.confirmed(&node);
+            }
+            _ => {}
+        }
+    }
+
+    fn judge_join(
+        &self,
+        token: &str,
+        secret_sha256: Digest,
+        node: &NodeName,
+        keys: &NodeKeys,
+    ) -> Result<Entrance, JoinRefused> {
+        let token = row(&self.delta.tokens, &self.state.tokens, token)
+            .filter(|token| token.secret_sha256 == secret_sha256)
+            .filter(|token| !token.expires.is_past(self.now))
+            .ok_or(JoinRefused::UnknownToken)?;
+        if token.node != *node {
+            return Err(JoinRefused::OtherNode);
+        }
+        if let Some(used_by) = &token.used_by {
+            return if *used_by == used(keys) {
+                Ok(Entrance::Again)
+            } else {
+                Err(JoinRefused::UnknownToken)
+            };
+        }
+        match self.node(node) {
+            Some(row) if row.denied => Err(JoinRefused::Denied),
+            Some(_) if !token.replace => Err(JoinRefused::NameInUse),
+            _ => Ok(Entrance::New),
+        }
+    }
+
+    fn join(&mut self, event: Event) {
+        self.record(&event);
+        let Event::Join {
+            token, node, keys, ..
+        } = event
+        else {
+            return;
+        };
+        if let Some(mut row) = row(&self.delta.tokens, &self.state.tokens, &token).cloned() {
+            row.used_by = Some(used(&keys));
+            self.delta.tokens.insert(token, Some(row));
+        }
+        let mut joined = Node::joined(keys, self.now);
+        if let Some(before) = self.node(&node) {
+            joined.joined_at = before.joined_at;
+            joined.head = before.head;
+            joined.rejoined = true;
+        }
+        self.delta.nodes.insert(node.clone(), Some(joined));
+        self.decide(Decision::JoinAccepted { node: node.clone() });
+        self.close(&built_in(&node, "@node", "expired"), Ended::Recovered);
+        self.judge_grouping(&node);
+    }
+
+    /// A node that no group names is treated as production and critical, and somebody should put it right.
+    pub(super) fn judge_grouping(&mut self, node: &NodeName) {
+        let key = built_in(node, "@node", "ungrouped");
+        if self.rules.groups_of(node).next().is_some() {
+            self.close(&key, Ended::Recovered);
+        } else if self.alert(&key).is_none() {
+            let finding = Finding::own(
+                Status::Warning,
+                vigie::NODE_UNGROUPED,
+                Default::default(),
+                self.now.wall,
+            );
+            self.raise(&key, finding);
+        }
+    }
+
+    /// An operator has seen it: the plan as it is becomes the one agreed on, and what only a person could end, ends.
+    fn confirmed(&mut self, node: &NodeName) {
+        let complete = self
+            .plan(node)
+            .and_then(|plan| plan.complete.as_ref().map(|(_, plan)| Arc::clone(plan)));
+        for key in self.alert_keys(Some(node.as_str())) {
+            let Some(alert) = self.alert(&key) else {
+                continue;
+            };
+            let is_unplanned = !key.is_built_in()
+                && complete
+                    .as_ref()
+                    .is_some_and(|plan| !plan.contains_key(key.check.as_str()));
+            let is_gone = alert.reason == vigie::OBJECT_GONE.code();
+            if alert.until_confirmed || is_unplanned || is_gone {
+                self.close(&key, Ended::Confirmed);
+                // The node may list it for as long as it runs; that says nothing new.
+                self.edit_node(node, |row| {
+                    let same = |item: &&NotOk| {
+                        item.check.as_str() == key.check
+                            && item.object.as_deref().unwrap_or_default() == key.object
+                    };
+                    let listed: Vec<NotOk> = row.listed.iter().filter(same).cloned().collect();
+                    row.dismissed.extend(listed);
+                });
+            }
+        }
+        if complete.is_some() {
+            self.edit_plan(node, |plan| plan.agreed = complete);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! What the collector remembers, and a change to it.
+//!
+//! [`State`] is what the store loads; [`Delta`] is what one commit writes: new values of whole rows, `None` for a row
+//! that goes. While a batch of events is decided the delta lies over the state, and it is merged into memory only once
+//! it is on disk, so that memory never knows more than the log.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::event::NodeKeys;
+use crate::{
+    alert::{Alert, AlertKey, Message},
+    contact::NotOk,
+    digest::Digest,
+    entry::Head,
+    id::NodeName,
+    log::Frontier,
+    plan::Plan,
+    rules::Rules,
+    time::{Now, Wall},
+};
+
+/// Everything that decisions depend on, besides the rules.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct State {
+    /// Single values.
+    pub meta: Meta,
+    /// Nodes that joined.
+    pub nodes: BTreeMap<NodeName, Node>,
+    /// Their plans.
+    pub plans: BTreeMap<NodeName, NodePlan>,
+    /// Open alerts.
+    pub alerts: BTreeMap<AlertKey, Alert>,
+    /// Messages not yet accepted.
+    pub outbox: BTreeMap<Digest, Message>,
+    /// Join tokens not yet used.
+    pub tokens: BTreeMap<String, Token>,
+}
+
+/// Values that exist once.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Meta {
+    /// The log's right edge; its size is the next line's number.
+    pub frontier: Frontier,
+    /// The last alert's number.
+    pub last_alert: u64,
+    /// The last message's order.
+    pub last_message: u64,
+    /// The rules in force.
+    pub rules_sha256: Option<Digest>,
+    /// Both clocks at the last event.
+    pub last_now: StoredNow,
+    /// Whether the wall clock stepped so far that calendars cannot be trusted.
+    pub clock_in_doubt: bool,
+}
+
+/// [`Now`] as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StoredNow {
+    /// Milliseconds since 1970.
+    pub wall_ms: i64,
+    /// Milliseconds of CLOCK_BOOTTIME.
+    pub elapsed_ms: u64,
+}
+
+/// A node that joined.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// When it joined first.
+    pub joined_at: Wall,
+    /// The last line of its chain here.
+    pub head: Head,
+    /// Keys it may use; the last is the newest. More than one only while a new one has not been used.
+    pub keys: Vec<Key>,
+    /// Ed25519 key that signs contacts, hexadecimal.
+    pub signing_key: String,
+    /// What it listed as not ok in the last contact that was logged.
+    pub listed: BTreeSet<NotOk>,
+    /// Of these, what an operator has confirmed: no longer an alert unless it is said anew.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub dismissed: BTreeSet<NotOk>,
+    /// Shut out by an operator.
+    pub denied: bool,
+    /// An operator let it take over its own name, so that its coming amnesia is no surprise.
+    pub rejoined: bool,
+}
+
+/// A TLS key of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Key {
+    /// SHA-256 of its SubjectPublicKeyInfo.
+    pub tls_key_sha256: Digest,
+    /// When its certificate ends.
+    pub not_after: Wall,
+}
+
+/// A node's plan.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NodePlan {
+    /// The last complete one; the digest it was closed with.
+    pub complete: Option<(Digest, Arc<Plan>)>,
+    /// The last one that an operator knows of (the first complete one, or what was confirmed): differences are
+    /// measured from here, so that many small steps are no way around.
+    pub agreed: Option<Arc<Plan>>,
+    /// Lines of the one being sent.
+    pub coming: Plan,
+}
+
+/// A join token: its public half is its key in the table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Digest of the secret half.
+    pub secret_sha256: Digest,
+    /// The only node it may be used for.
+    pub node: NodeName,
+    /// Whether it may take over a name in use.
+    pub replace: bool,
+    /// When it ends.
+    pub expires: Deadline,
+    /// Who used it. A machine that lost the answer may ask again, with the same keys only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub used_by: Option<UsedBy>,
+}
+
+/// The keys a token was used with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsedBy {
+    /// SHA-256 of the TLS key.
+    pub tls_key_sha256: Digest,
+    /// Signing key, hexadecimal.
+    pub signing_key: String,
+}
+
+/// An instant to come, on both clocks: within one boot the elapsed one counts, across boots the earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadline {
+    /// On the wall, if nothing steps.
+    pub wall_ms: i64,
+    /// Elapsed, within this boot.
+    pub elapsed_ms: u64,
+}
+
+impl Deadline {
+    /// `after_ms` from now.
+    #[must_use]
+    pub fn after(now: Now, after_ms: u64) -> Self {
+        Self {
+            wall_ms: now.wall.0.saturating_add_unsigned(after_ms),
+            elapsed_ms: now.elapsed.0.saturating_add(after_ms),
+        }
+    }
+
+    /// Whether it has come.
+    #[must_use]
+    pub const fn is_past(self, now: Now) -> bool {
+        now.elapsed.0 >= self.elapsed_ms
+    }
+
+    /// The same deadline after a restart: what remained, or the wall's instant, whichever comes first.
+    #[must_use]
+    pub fn anchored(self, before: StoredNow, now: Now) -> Self {
+        let remained = self.elapsed_ms.saturating_sub(before.elapsed_ms);
+        let by_wall = u64::try_from(self.wall_ms.saturating_sub(now.wall.0)).unwrap_or(0);
+        Self::after(now, remained.min(by_wall))
+    }
+}
+
+impl From<Now> for StoredNow {
+    fn from(now: Now) -> Self {
+        Self {
+            wall_ms: now.wall.0,
+            elapsed_ms: now.elapsed.0,
+        }
+    }
+}
+
+impl Node {
+    /// A node that has just joined.
+    #[must_use]
+    pub fn joined(keys: NodeKeys, now: Now) -> Self {
+        Self {
+            joined_at: now.wall,
+            head: Head::EMPTY,
+            keys: vec![Key {
+                tls_key_sha256: keys.tls_key_sha256,
+                not_after: keys.not_after,
+            }],
+            signing_key: keys.signing_key,
+            listed: BTreeSet::new(),
+            dismissed: BTreeSet::new(),
+            denied: false,
+            rejoined: false,
+        }
+    }
+
+    /// Whether the node may use this TLS key.
+    #[must_use]
+    pub fn may_use(&self, tls_key_sha256: &Digest) -> bool {
+        self.keys
+            .iter()
+            .any(|key| key.tls_key_sha256 == *tls_key_sha256)
+    }
+}
+
+/// What one commit writes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Delta {
+    /// New single values, if anything changed.
+    pub meta: Option<Meta>,
+    /// Changed nodes.
+    pub nodes: BTreeMap<NodeName, Option<Node>>,
+    /// Changed plans.
+    pub plans: BTreeMap<NodeName, Option<NodePlan>>,
+    /// Changed alerts.
+    pub alerts: BTreeMap<AlertKey, Option<Alert>>,
+    /// Changed messages.
+    pub outbox: BTreeMap<Digest, Option<Message>>,
+    /// Changed tokens.
+    pub tokens: BTreeMap<String, Option<Token>>,
+    /// New lines of the log, with their numbers.
+    pub log: Vec<(u64, String)>,
+    /// New lines of nodes: which line of the log holds them.
+    pub lines: Vec<StoredLine>,
+    /// Rules to keep beside the log.
+    pub rules: Vec<(Digest, Arc<Rules>)>,
+}
+
+/// A node's line in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredLine {
+    /// The node.
+    pub node: NodeName,
+    /// Its number there.
+    pub seq: u64,
+    /// Its digest.
+    pub sha256: Digest,
+    /// The line of the log that holds it.
+    pub n: u64,
+}
+
+impl Delta {
+    /// Whether there is nothing to write.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.log.is_empty() && self.meta.is_none()
+    }
+}
+
+impl State {
+    /// Takes in what is now on disk.
+    pub fn merge(&mut self, delta: Delta) {
+        fn rows<K: Ord, V>(base: &mut BTreeMap<K, V>, changed: BTreeMap<K, Option<V>>) {
+            for (key, row) in changed {
+                match row {
+                    Some(row) => base.insert(key, row),
+                    None => base.remove(&key),
+                };
+            }
+        }
+        if let Some(meta) = delta.meta {
+            self.meta = meta;
+        }
+        rows(&mut self.nodes, delta.nodes);
+        rows(&mut self.plans, delta.plans);
+        rows(&mut self.alerts, delta.alerts);
+        rows(&mut self.outbox, delta.outbox);
+        rows(&mut self.tokens, delta.tokens);
+    }
+}

@@ -1,0 +1,933 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    contact::{Contact, NotOk},
+    digest::Digest,
+    entry::{Draft, Head, Kind, Line},
+    log::Frontier,
+    observation::{Fact, Facts, Object},
+    plan::{Plan, PlannedCheck},
+    reason::{availability, vigie},
+    rules::{Group, Match, Route, Service},
+    status::{Criticality, Environment, Family, Needs, Status},
+    time::{Elapsed, Wall},
+};
+
+/// A node as the agent would keep it: its own chain.
+#[derive(Clone)]
+struct Agent {
+    name: NodeName,
+    head: Head,
+    not_ok: BTreeSet<NotOk>,
+}
+
+/// The collector without disk and network: commits at once.
+struct Collector {
+    state: State,
+    rules: Arc<Rules>,
+    log: Vec<String>,
+    all_messages: Vec<String>,
+    now: Now,
+}
+
+fn rules() -> Rules {
+    let needs = Needs {
+        availability: 4,
+        integrity: 4,
+        confidentiality: 4,
+        traceability: 4,
+    };
+    Rules {
+        silent_after_ms: 120_000,
+        services: [
+            (
+                "dossier".parse().unwrap(),
+                Service {
+                    criticality: Criticality::Critical,
+                    needs,
+                    runbook: None,
+                },
+            ),
+            (
+                "mail".parse().unwrap(),
+                Service {
+                    criticality: Criticality::Standard,
+                    needs,
+                    runbook: None,
+                },
+            ),
+        ]
+        .into(),
+        groups: [
+            (
+                "app".parse().unwrap(),
+                Group {
+                    nodes: ["app-01".parse().unwrap(), "app-02".parse().unwrap()].into(),
+                    services: ["dossier".parse().unwrap()].into(),
+                    site: "sxb".parse().unwrap(),
+                    environment: Environment::Production,
+                },
+            ),
+            (
+                "mx".parse().unwrap(),
+                Group {
+                    nodes: ["mx-01".parse().unwrap()].into(),
+                    services: ["mail".parse().unwrap()].into(),
+                    site: "sxb".parse().unwrap(),
+                    environment: Environment::Production,
+                },
+            ),
+        ]
+        .into(),
+        receivers: ["night".parse().unwrap(), "day".parse().unwrap()].into(),
+        routes: vec![
+            Route {
+                matches: Match {
+                    criticality: [Criticality::Critical].into(),
+                    status: [Status::Critical, Status::Unknown].into(),
+                    ..Match::default()
+                },
+                notify: vec!["night".parse().unwrap()],
+            },
+            Route {
+                notify: vec!["day".parse().unwrap()],
+                ..Route::default()
+            },
+        ],
+    }
+}
+
+impl Collector {
+    fn new(nodes: &[&str]) -> (Self, Vec<Agent>) {
+        let mut collector = Self {
+            state: State::default(),
+            rules: Arc::new(rules()),
+            log: Vec::new(),
+            all_messages: Vec::new(),
+            now: Now {
+                wall: Wall(1_795_374_000_000),
+                elapsed: Elapsed(50_000),
+            },
+        };
+        collector.does(Event::Started {
+            collector: "c".to_owned(),
+        });
+        let sha256 = collector.rules.digest();
+        collector.does(Event::RulesLoaded {
+            sha256,
+            tzdata: "2026b".to_owned(),
+        });
+        let agents = nodes
+            .iter()
+            .map(|name| collector.joins(name, false))
+            .collect();
+        (collector, agents)
+    }
+
+    fn does(&mut self, event: Event) -> Outcome {
+        self.does_all(vec![event]).pop().unwrap()
+    }
+
+    /// Several events in one commit.
+    fn does_all(&mut self, events: Vec<Event>) -> Vec<Outcome> {
+        self.now.wall = self.now.wall.plus_ms(7);
+        self.now.elapsed = self.now.elapsed.plus_ms(7);
+        let mut delta = Delta::default();
+        let outcomes = events
+            .into_iter()
+            .map(|event| step(&self.state, &mut delta, &self.rules, event, self.now))
+            .collect();
+        self.log
+            .extend(delta.log.iter().map(|(_, line)| line.clone()));
+        let mut messages: Vec<_> = delta.outbox.values().flatten().collect();
+        messages.sort_by_key(|message| message.order);
+        for message in messages {
+            self.all_messages.push(format!(
+                "{} {} {} {}/{} {} {}",
+                message.receiver,
+                message.notice.as_str(),
+                message.alert.node,
+                message.alert.check,
+                message.alert.object,
+                message.status,
+                message.reason,
+            ));
+        }
+        self.state.merge(delta);
+        outcomes
+    }
+
+    fn joins(&mut self, name: &str, replace: bool) -> Agent {
+        let node: NodeName = name.parse().unwrap();
+        self.does(Event::TokenIssued {
+            id: format!("t-{name}"),
+            secret_sha256: Digest::of(b"secret"),
+            node: node.clone(),
+            replace,
+            valid_ms: 3_600_000,
+            uid: 0,
+        });
+        let outcome = self.does(join(&node, name, b"secret"));
+        assert_eq!(outcome.join_refused, None);
+        let head = self.state.nodes[&node].head;
+        Agent {
+            name: node,
+            head,
+            not_ok: BTreeSet::new(),
+        }
+    }
+
+    /// A contact and the lines after it, in one request.
+    fn hears(&mut self, agent: &Agent, lines: &[Line]) {
+        self.hears_with(agent, lines, agent.head.seq, false);
+    }
+
+    fn hears_with(&mut self, agent: &Agent, lines: &[Line], head_seq: u64, doubt: bool) {
+        let contact = Contact {
+            at: self.now.wall,
+            head: agent.head,
+            plan: None,
+            not_ok: agent.not_ok.iter().cloned().collect(),
+        };
+        let node = agent.name.clone();
+        let mut events = vec![Event::Contact {
+            node: node.clone(),
+            doubt,
+            contact,
+        }];
+        events.extend(lines.iter().map(|line| Event::Entry {
+            node: node.clone(),
+            doubt,
+            history: line.seq < head_seq,
+            line: serde_json::from_slice(&line.bytes).unwrap(),
+        }));
+        self.does_all(events);
+    }
+
+    fn messages(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.all_messages)
+    }
+
+    fn open(&self) -> Vec<String> {
+        self.state
+            .alerts
+            .iter()
+            .map(|(key, alert)| {
+                format!("{} {}/{} {}", key.node, key.check, key.object, alert.status)
+            })
+            .collect()
+    }
+
+    /// Feeds the log's events to a new collector and expects the same log, byte for byte.
+    fn replays(&self) {
+        let mut state = State::default();
+        let mut log = Vec::new();
+        for line in &self.log {
+            let value: Value = serde_json::from_str(line).unwrap();
+            if value["event"]["kind"] == "decision" {
+                continue;
+            }
+            let event: Event = serde_json::from_value(value["event"].clone()).unwrap();
+            let now = Now {
+                wall: Wall::parse(value["at"].as_str().unwrap()).unwrap(),
+                elapsed: Elapsed(value["elapsed_ms"].as_u64().unwrap()),
+            };
+            let mut delta = Delta::default();
+            step(&state, &mut delta, &self.rules, event, now);
+            log.extend(delta.log.iter().map(|(_, line)| line.clone()));
+            state.merge(delta);
+        }
+        assert_eq!(log, self.log);
+        let mut frontier = Frontier::default();
+        for line in &log {
+            frontier.push(line.as_bytes());
+        }
+        assert_eq!(self.state.meta.frontier, frontier);
+        assert_eq!(
+            state.alerts.keys().collect::<Vec<_>>(),
+            self.state.alerts.keys().collect::<Vec<_>>()
+        );
+    }
+}
+
+fn join(node: &NodeName, token: &str, secret: &[u8]) -> Event {
+    Event::Join {
+        token: format!("t-{token}"),
+        secret_sha256: Digest::of(secret),
+        node: node.clone(),
+        keys: NodeKeys {
+            tls_key_sha256: Digest::of(node.as_str().as_bytes()),
+            signing_key: "00".repeat(32),
+            not_after: Wall(0),
+        },
+    }
+}
+
+impl Agent {
+    fn writes(&mut self, draft: &Draft) -> Line {
+        let line = draft.chain(self.head, &self.name, "boot", Wall(1_795_374_000_000));
+        self.head = line.head();
+        line
+    }
+
+    fn finds(&mut self, check: &str, object: Option<&str>, status: Status) -> Line {
+        self.finds_for(check, object, status, Some("dossier"))
+    }
+
+    fn finds_for(
+        &mut self,
+        check: &str,
+        object: Option<&str>,
+        status: Status,
+        service: Option<&str>,
+    ) -> Line {
+        let line = self.writes(&Draft {
+            kind: Kind::CheckStatus,
+            check: Some(check.parse().unwrap()),
+            object: object.map(|object| Object::configured(object).unwrap()),
+            service: service.map(|service| service.parse().unwrap()),
+            status: Some(status),
+            reason: if status == Status::Ok {
+                availability::HTTP_OK
+            } else {
+                availability::HTTP_STATUS
+            },
+            facts: [("got", Fact::Integer(503))].into(),
+        });
+        self.not_ok
+            .retain(|item| item.check.as_str() != check || item.object.as_deref() != object);
+        if status != Status::Ok {
+            self.not_ok.insert(NotOk {
+                check: check.parse().unwrap(),
+                object: object.map(str::to_owned),
+                status,
+                seq: line.seq,
+            });
+        }
+        line
+    }
+
+    fn says(&mut self, reason: crate::reason::Reason, facts: Facts) -> Line {
+        self.writes(&Draft::own(reason, facts))
+    }
+
+    fn plans(&mut self, checks: &[(&str, u64, u64)]) -> Vec<Line> {
+        let mut plan = Plan::new();
+        let mut lines = Vec::new();
+        for (name, every_ms, failures) in checks {
+            let planned = PlannedCheck {
+                kind: "http".to_owned(),
+                family: Family::Availability,
+                service: Some("dossier".parse().unwrap()),
+                every_ms: *every_ms,
+                timeout_ms: 5_000,
+                failures: *failures,
+                recoveries: 2,
+                settings_sha256: Digest::of(b"settings"),
+            };
+            let number = |value: u64| Fact::from(value);
+            lines.push(
+                self.writes(&Draft {
+                    kind: Kind::Own(vigie::CHECK_PLANNED),
+                    check: Some(name.parse().unwrap()),
+                    object: None,
+                    service: planned.service.clone(),
+                    status: None,
+                    reason: vigie::CHECK_PLANNED,
+                    facts: [
+                        ("check_kind", Object::configured("http").unwrap().into()),
+                        ("family", Fact::Word("availability")),
+                        ("every_ms", number(planned.every_ms)),
+                        ("timeout_ms", number(planned.timeout_ms)),
+                        ("failures", number(planned.failures)),
+                        ("recoveries", number(planned.recoveries)),
+                        ("settings_sha256", Fact::Digest(planned.settings_sha256)),
+                    ]
+                    .into(),
+                }),
+            );
+            plan.insert(name.parse().unwrap(), planned);
+        }
+        lines.push(
+            self.says(
+                vigie::PLAN_COMPLETE,
+                [
+                    ("count", Fact::from(plan.len() as u64)),
+                    ("sha256", Fact::Digest(crate::plan::digest(&plan))),
+                ]
+                .into(),
+            ),
+        );
+        lines
+    }
+}
+
+#[test]
+fn a_failure_is_told_once_with_its_details_and_its_end_to_the_same_receiver() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    let down = agent.finds("portail", Some("web"), Status::Critical);
+    collector.hears(agent, &[down]);
+    assert_eq!(
+        collector.messages(),
+        ["night open app-01 portail/web critical http.status"]
+    );
+    let up = agent.finds("portail", Some("web"), Status::Ok);
+    collector.hears(agent, &[up]);
+    assert_eq!(
+        collector.messages(),
+        ["night close app-01 portail/web critical http.status"]
+    );
+    assert!(collector.open().is_empty());
+    collector.replays();
+}
+
+#[test]
+fn a_second_object_failing_while_the_first_is_critical_is_told() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    let first = agent.finds("disques", Some("root"), Status::Critical);
+    collector.hears(agent, &[first]);
+    collector.messages();
+    let second = agent.finds("disques", Some("data"), Status::Critical);
+    collector.hears(agent, &[second]);
+    assert_eq!(
+        collector.messages(),
+        ["night open app-01 disques/data critical http.status"]
+    );
+}
+
+#[test]
+fn a_louder_status_is_told_as_worse_and_goes_where_the_louder_one_belongs() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    for (status, expected) in [
+        (
+            Status::Warning,
+            vec!["day open app-01 portail/ warning http.status"],
+        ),
+        (
+            Status::Critical,
+            vec!["night worse app-01 portail/ critical http.status"],
+        ),
+        (Status::Warning, vec![]),
+        (
+            Status::Unknown,
+            vec!["night worse app-01 portail/ unknown http.status"],
+        ),
+    ] {
+        let line = agent.finds("portail", None, status);
+        collector.hears(agent, &[line]);
+        assert_eq!(collector.messages(), expected);
+    }
+    let up = agent.finds("portail", None, Status::Ok);
+    collector.hears(agent, &[up]);
+    let mut closes = collector.messages();
+    closes.sort();
+    assert_eq!(
+        closes,
+        [
+            "day close app-01 portail/ unknown http.status",
+            "night close app-01 portail/ unknown http.status"
+        ]
+    );
+}
+
+#[test]
+fn what_began_and_ended_in_an_outage_wakes_nobody_and_what_is_still_wrong_pages_first() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    let mut backlog = vec![
+        agent.finds("passing", None, Status::Critical),
+        agent.finds("lasting", None, Status::Critical),
+        agent.finds("passing", None, Status::Ok),
+        agent.finds("flapping", None, Status::Critical),
+        agent.finds("flapping", None, Status::Ok),
+        agent.finds("flapping", None, Status::Critical),
+    ];
+    // The contact alone, before any line of the backlog.
+    collector.hears(agent, &[]);
+    assert_eq!(
+        collector.messages(),
+        [
+            "night open app-01 flapping/ critical contact.listed",
+            "night open app-01 lasting/ critical contact.listed"
+        ]
+    );
+    let rest = backlog.split_off(3);
+    collector.hears(agent, &backlog);
+    collector.hears(agent, &rest);
+    assert!(
+        collector.messages().is_empty(),
+        "the backlog tells nobody anything new"
+    );
+    assert_eq!(
+        collector.open(),
+        ["app-01 flapping/ critical", "app-01 lasting/ critical"]
+    );
+    assert_eq!(collector.state.nodes[&agent.name].head, agent.head);
+    collector.replays();
+}
+
+#[test]
+fn a_node_in_doubt_can_open_and_worsen_but_not_end() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    let down = agent.finds("portail", None, Status::Warning);
+    collector.hears_with(agent, &[down], 1, true);
+    let worse = agent.finds("portail", None, Status::Critical);
+    collector.hears_with(agent, &[worse], 2, true);
+    assert_eq!(collector.messages().len(), 2);
+    let up = agent.finds("portail", None, Status::Ok);
+    collector.hears_with(agent, &[up], 3, true);
+    assert_eq!(collector.open(), ["app-01 portail/ critical"]);
+    assert!(collector.log.last().unwrap().contains(r#""why":"doubt""#));
+}
+
+#[test]
+fn a_fork_and_a_gap_are_alarms_and_end_nothing() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    let down = agent.finds("portail", None, Status::Critical);
+    let mut clone = agent.clone();
+    collector.hears(agent, &[down]);
+    let own = agent.finds("autre", None, Status::Ok);
+    collector.hears(agent, &[own]);
+    // The clone goes on from the same line and says that all is well.
+    let forged = clone.finds("portail", None, Status::Ok);
+    collector.hears(&clone, &[forged]);
+    assert_eq!(
+        collector.open(),
+        ["app-01 @chain/fork critical", "app-01 portail/ critical"]
+    );
+    // Lines are left out.
+    let mut skipping = agent.clone();
+    skipping.finds("x", None, Status::Ok);
+    let after_gap = skipping.finds("portail", None, Status::Ok);
+    collector.hears(&skipping, &[after_gap]);
+    assert_eq!(
+        collector.open(),
+        [
+            "app-01 @chain/broken critical",
+            "app-01 @chain/fork critical",
+            "app-01 portail/ critical"
+        ]
+    );
+    collector.does(Event::Confirmed {
+        node: agent.name.clone(),
+        uid: 0,
+    });
+    assert_eq!(
+        collector.open(),
+        ["app-01 portail/ critical"],
+        "an operator ends chain alarms, not failures"
+    );
+    collector.replays();
+}
+
+#[test]
+fn every_way_to_weaken_a_plan_stays_an_alarm_until_confirmed() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    let plan = agent.plans(&[("portail", 30_000, 2), ("base", 30_000, 2)]);
+    collector.hears(agent, &plan);
+    let down = agent.finds("base", None, Status::Critical);
+    collector.hears(agent, &[down]);
+    collector.messages();
+    let weaker = agent.plans(&[("portail", 30_000, 9_999)]);
+    collector.hears(agent, &weaker);
+    assert_eq!(
+        collector.open(),
+        [
+            "app-01 @plan/base warning",
+            "app-01 @plan/portail warning",
+            "app-01 base/ critical"
+        ]
+    );
+    // Putting it back does not unsay it.
+    let restored = agent.plans(&[("portail", 30_000, 2), ("base", 30_000, 2)]);
+    collector.hears(agent, &restored);
+    assert_eq!(collector.open().len(), 3);
+    let weaker = agent.plans(&[("portail", 30_000, 9_999)]);
+    collector.hears(agent, &weaker);
+    collector.does(Event::Confirmed {
+        node: agent.name.clone(),
+        uid: 1000,
+    });
+    assert!(collector.open().is_empty(), "{:?}", collector.open());
+    let again = agent.plans(&[("portail", 30_000, 9_999)]);
+    collector.hears(agent, &again);
+    assert!(collector.open().is_empty());
+    collector.replays();
+}
+
+#[test]
+fn a_plan_whose_lines_do_not_add_up_is_an_alarm() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    let mut plan = agent.plans(&[("portail", 30_000, 2), ("base", 30_000, 2)]);
+    plan.remove(0);
+    collector.hears(agent, &plan);
+    assert_eq!(
+        collector.open(),
+        ["app-01 @chain/broken critical", "app-01 @plan/ critical"]
+    );
+}
+
+#[test]
+fn speaking_for_a_foreign_service_is_an_alarm_and_never_quieter() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    // `mail` is only standard, so speaking for it instead would be the quiet way to fail.
+    let down = agent.finds_for("portail", None, Status::Critical, Some("mail"));
+    collector.hears(agent, &[down]);
+    assert_eq!(
+        collector.open(),
+        ["app-01 @service/mail warning", "app-01 portail/ critical"]
+    );
+    assert!(
+        collector
+            .messages()
+            .iter()
+            .any(|message| message.starts_with("night open app-01 portail/"))
+    );
+}
+
+#[test]
+fn amnesia_is_an_alarm_unless_an_operator_let_the_node_rejoin() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    let amnesia = agent.says(vigie::AGENT_AMNESIA, Facts::new());
+    collector.hears(agent, &[amnesia]);
+    assert_eq!(collector.open(), ["app-01 @agent/amnesia critical"]);
+    collector.does(Event::Confirmed {
+        node: agent.name.clone(),
+        uid: 0,
+    });
+    let mut again = collector.joins("app-01", true);
+    let amnesia = again.says(vigie::AGENT_AMNESIA, Facts::new());
+    collector.hears(&again, &[amnesia]);
+    assert!(collector.open().is_empty());
+}
+
+#[test]
+fn tokens_open_one_door_once() {
+    let (mut collector, _) = Collector::new(&["app-01"]);
+    let node: NodeName = "app-02".parse().unwrap();
+    collector.does(Event::TokenIssued {
+        id: "t-x".to_owned(),
+        secret_sha256: Digest::of(b"s"),
+        node: node.clone(),
+        replace: false,
+        valid_ms: 60_000,
+        uid: 0,
+    });
+    let lines = collector.log.len();
+    let refused = |collector: &mut Collector, node: &str, secret: &[u8]| {
+        collector
+            .does(join(&node.parse().unwrap(), "x", secret))
+            .join_refused
+    };
+    assert_eq!(
+        refused(&mut collector, "app-02", b"guess"),
+        Some(JoinRefused::UnknownToken)
+    );
+    assert_eq!(
+        refused(&mut collector, "app-01", b"s"),
+        Some(JoinRefused::OtherNode)
+    );
+    assert_eq!(
+        collector.log.len(),
+        lines,
+        "anybody can try, so a refusal writes nothing"
+    );
+    assert_eq!(refused(&mut collector, "app-02", b"s"), None);
+    let lines = collector.log.len();
+    assert_eq!(
+        refused(&mut collector, "app-02", b"s"),
+        None,
+        "its answer was lost: the same keys may ask again"
+    );
+    assert_eq!(collector.log.len(), lines);
+    let mut thief = join(&"app-02".parse().unwrap(), "x", b"s");
+    if let Event::Join { keys, .. } = &mut thief {
+        keys.tls_key_sha256 = Digest::of(b"thief");
+    }
+    assert_eq!(
+        collector.does(thief).join_refused,
+        Some(JoinRefused::UnknownToken)
+    );
+    // A live name needs --replace; an expired token is gone.
+    for (replace, valid_ms, expected) in [
+        (false, 60_000, Some(JoinRefused::NameInUse)),
+        (true, 0, Some(JoinRefused::UnknownToken)),
+        (true, 60_000, None),
+    ] {
+        collector.does(Event::TokenIssued {
+            id: "t-x".to_owned(),
+            secret_sha256: Digest::of(b"s"),
+            node: node.clone(),
+            replace,
+            valid_ms,
+            uid: 0,
+        });
+        assert_eq!(
+            refused(&mut collector, "app-02", b"s"),
+            expected,
+            "{replace} {valid_ms}"
+        );
+    }
+    collector.replays();
+}
+
+#[test]
+fn a_silent_node_and_a_site_are_told_and_ended() {
+    let (mut collector, _) = Collector::new(&["app-01", "app-02", "mx-01"]);
+    let node: NodeName = "app-01".parse().unwrap();
+    collector.does(Event::NodeSilent {
+        node: node.clone(),
+        last_contact: Wall(1),
+    });
+    assert_eq!(
+        collector.messages(),
+        ["night open app-01 @node/silent critical node.silent"]
+    );
+    collector.does(Event::SiteSilent {
+        site: "sxb".parse().unwrap(),
+        nodes: vec![node, "app-02".parse().unwrap()],
+        probes_answer: true,
+    });
+    let mut told = collector.messages();
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "night close app-01 @node/silent critical node.silent",
+            "night open @collector @site/sxb critical site.cut"
+        ]
+    );
+    collector.does(Event::SiteHeard {
+        site: "sxb".parse().unwrap(),
+    });
+    assert_eq!(
+        collector.messages(),
+        ["night close @collector @site/sxb critical site.cut"]
+    );
+    collector.replays();
+}
+
+#[test]
+fn a_node_without_group_is_critical_and_somebody_is_told_to_put_it_right() {
+    let (mut collector, mut agents) = Collector::new(&["stray"]);
+    assert_eq!(
+        collector.messages(),
+        ["day open stray @node/ungrouped warning node.ungrouped"]
+    );
+    let down = agents[0].finds_for("x", None, Status::Critical, None);
+    collector.hears(&agents[0], &[down]);
+    assert_eq!(
+        collector.messages(),
+        ["night open stray x/ critical http.status"]
+    );
+}
+
+#[test]
+fn new_rules_tell_those_who_were_not_told() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let down = agents[0].finds("portail", None, Status::Critical);
+    collector.hears(&agents[0], &[down]);
+    collector.messages();
+    let mut changed = rules();
+    changed.routes.remove(0);
+    collector.rules = Arc::new(changed);
+    let sha256 = collector.rules.digest();
+    collector.does(Event::RulesLoaded {
+        sha256,
+        tzdata: String::new(),
+    });
+    assert_eq!(
+        collector.messages(),
+        ["day open app-01 portail/ critical http.status"]
+    );
+    let up = agents[0].finds("portail", None, Status::Ok);
+    collector.hears(&agents[0], &[up]);
+    assert_eq!(
+        collector.messages().len(),
+        2,
+        "everybody who was told is told the end"
+    );
+}
+
+#[test]
+fn a_line_that_cannot_be_read_moves_the_head_by_its_digest() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    let sha256 = Digest::of(b"garbage");
+    collector.does(Event::EntryRefused {
+        node: agent.name.clone(),
+        sha256,
+        len: 7,
+    });
+    agent.head = Head { seq: 1, sha256 };
+    let next = agent.finds("portail", None, Status::Critical);
+    collector.hears(agent, &[next]);
+    assert_eq!(collector.state.nodes[&agent.name].head, agent.head);
+    assert_eq!(
+        collector.open(),
+        ["app-01 @chain/refused warning", "app-01 portail/ critical"]
+    );
+    collector.replays();
+}
+
+#[test]
+fn message_keys_never_repeat_for_different_messages() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    let mut seen = BTreeSet::new();
+    for status in [
+        Status::Critical,
+        Status::Warning,
+        Status::Critical,
+        Status::Ok,
+        Status::Critical,
+        Status::Ok,
+    ] {
+        let line = agent.finds("portail", None, status);
+        collector.hears(agent, &[line]);
+        for key in collector.state.outbox.keys().copied().collect::<Vec<_>>() {
+            assert!(seen.insert(key));
+            collector.does(Event::Delivered { key });
+        }
+    }
+    assert_eq!(seen.len(), 5);
+    assert!(collector.state.outbox.is_empty());
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Find {
+        agent: usize,
+        check: usize,
+        object: usize,
+        status: usize,
+    },
+    Send {
+        agent: usize,
+        lines: usize,
+        doubt: bool,
+    },
+    Plan {
+        agent: usize,
+        every: u64,
+    },
+    Silent(usize),
+    Heard(usize),
+    Confirm(usize),
+    Deliver(usize),
+    Rejoin(usize),
+    Forge {
+        agent: usize,
+    },
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let agent = 0..3_usize;
+    let act = prop_oneof![
+        8 => (agent.clone(), 0..3_usize, 0..2_usize, 0..4_usize)
+            .prop_map(|(agent, check, object, status)| Act::Find { agent, check, object, status }),
+        6 => (agent.clone(), 0..6_usize, prop::bool::weighted(0.1))
+            .prop_map(|(agent, lines, doubt)| Act::Send { agent, lines, doubt }),
+        1 => (agent.clone(), 1..4_u64).prop_map(|(agent, every)| Act::Plan { agent, every }),
+        1 => agent.clone().prop_map(Act::Silent),
+        1 => agent.clone().prop_map(Act::Heard),
+        1 => agent.clone().prop_map(Act::Confirm),
+        2 => (0..10_usize).prop_map(Act::Deliver),
+        1 => agent.clone().prop_map(Act::Rejoin),
+        1 => agent.prop_map(|agent| Act::Forge { agent }),
+    ];
+    prop::collection::vec(act, 0..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// Whatever happens: the log replays to itself, what is listed as not ok has an alert once everything is handed
+    /// in, and nobody who was told of an alert that ended is left without its end.
+    #[test]
+    fn a_long_random_run_replays_to_the_same_decisions(acts in acts()) {
+        let names = ["app-01", "mx-01", "stray"];
+        let (mut collector, mut agents) = Collector::new(&names);
+        let mut spools: Vec<Vec<Line>> = vec![Vec::new(); 3];
+        for act in acts {
+            match act {
+                Act::Find { agent, check, object, status } => {
+                    let line = agents[agent].finds(
+                        ["a", "b", "c"][check],
+                        [None, Some("o")][object],
+                        Status::ALL[status],
+                    );
+                    spools[agent].push(line);
+                }
+                Act::Send { agent, lines, doubt } => {
+                    let count = lines.min(spools[agent].len());
+                    let batch: Vec<Line> = spools[agent].drain(..count).collect();
+                    collector.hears_with(&agents[agent], &batch, agents[agent].head.seq, doubt);
+                }
+                Act::Plan { agent, every } => {
+                    let plan = agents[agent].plans(&[("a", every * 1000, 2)]);
+                    spools[agent].extend(plan);
+                }
+                Act::Silent(agent) => {
+                    collector.does(Event::NodeSilent { node: agents[agent].name.clone(), last_contact: Wall(5) });
+                }
+                Act::Heard(agent) => {
+                    collector.does(Event::NodeHeard { node: agents[agent].name.clone() });
+                }
+                Act::Confirm(agent) => {
+                    collector.does(Event::Confirmed { node: agents[agent].name.clone(), uid: 1 });
+                }
+                Act::Deliver(index) => {
+                    if let Some(key) = collector.state.outbox.keys().nth(index).copied() {
+                        collector.does(Event::Delivered { key });
+                    }
+                }
+                Act::Rejoin(agent) => {
+                    let not_ok = std::mem::take(&mut agents[agent].not_ok);
+                    agents[agent] = collector.joins(names[agent], true);
+                    agents[agent].not_ok = not_ok;
+                    spools[agent].clear();
+                }
+                Act::Forge { agent } => {
+                    let mut forger = agents[agent].clone();
+                    forger.head.seq += 3;
+                    let line = forger.finds("a", None, Status::Ok);
+                    let forged = Agent { head: agents[agent].head, ..forger };
+                    collector.hears_with(&forged, &[line], 0, false);
+                    // The true node notices and goes on from there.
+                    let head = collector.state.nodes[&agents[agent].name].head;
+                    agents[agent].head = head;
+                    spools[agent].clear();
+                }
+            }
+        }
+        for (agent, spool) in agents.iter().zip(&mut spools) {
+            collector.hears(agent, &std::mem::take(spool));
+            for item in &agent.not_ok {
+                let key = AlertKey {
+                    node: agent.name.as_str().to_owned(),
+                    check: item.check.as_str().to_owned(),
+                    object: item.object.clone().unwrap_or_default(),
+                };
+                let dismissed = collector.state.nodes[&agent.name].dismissed.contains(item);
+                let has_alert = collector.state.alerts.contains_key(&key);
+                prop_assert!(has_alert || dismissed, "{key:?} is not ok and has no alert");
+            }
+        }
+        collector.replays();
+    }
+}

@@ -1,0 +1,13 @@
+//! vigie-platform
+
+pub mod append_log;
+pub mod atomic_file;
+pub mod clock;
+pub mod disk;
+pub mod file_watch;
+pub mod process;
+pub mod settings_file;
+pub mod slot_file;
+pub mod supervise;
+pub mod telemetry;
+pub mod tls;

@@ -1,0 +1,154 @@
+//! Does a page go out when it cannot be written down?
+
+use std::{
+    fs::{File, OpenOptions},
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use tempfile::TempDir;
+use vigie_core::status::Status;
+use vigie_tests::harness::{Collector, Webhook, eventually, run};
+
+use crate::fleet::{fleet, hand_agent};
+
+/// Room for the database, its log, the reserve and some filling.
+const DISK_SIZE: &str = "48m";
+
+/// A small file system of its own. Unmounted when dropped.
+struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    /// Mounts one. `None` where this user may not mount.
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &format!("size={DISK_SIZE},mode=0700"), "vigie-test"]).arg(dir.path());
+        run(&mut mount).status.success().then(|| Self(dir))
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a collector that is being killed may still hold it.
+        run(Command::new("umount").arg("-l").arg(self.0.path()));
+    }
+}
+
+/// Something that keeps the collector from writing for as long as it lives.
+trait Obstacle {
+    /// Takes whatever room there is again.
+    fn insist(&mut self);
+}
+
+/// Fills a disk to the last byte, again and again: what others delete is taken too.
+struct Filling {
+    path: PathBuf,
+    file: File,
+}
+
+impl Filling {
+    fn of(disk: &Path) -> Self {
+        let path = disk.join("filling");
+        let file = OpenOptions::new().create(true).append(true).open(&path).expect("a file can be made");
+        Self { path, file }
+    }
+}
+
+impl Obstacle for Filling {
+    fn insist(&mut self) {
+        for len in [65_536, 4_096, 1] {
+            while self.file.write_all(&vec![0; len]).is_ok() {}
+        }
+    }
+}
+
+impl Drop for Filling {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.path).expect("the filling can be removed");
+    }
+}
+
+/// Where nothing can be mounted: another process that holds the database, as a careless backup does.
+struct Holding(std::process::Child);
+
+impl Holding {
+    fn of(data_dir: &Path) -> Self {
+        let script = "import sqlite3, sys, time\n\
+                      db = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
+                      db.execute('PRAGMA busy_timeout = 60000')\n\
+                      db.execute('BEGIN IMMEDIATE')\n\
+                      print('held', flush=True)\n\
+                      time.sleep(3600)";
+        let mut child = Command::new("python3")
+            .args(["-c", script])
+            .arg(data_dir.join("vigie.db"))
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("python3 is installed");
+        let mut said = String::new();
+        let stdout = child.stdout.as_mut().expect("its output is a pipe");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut said).expect("it says when it holds it");
+        Self(child)
+    }
+}
+
+impl Obstacle for Holding {
+    fn insist(&mut self) {}
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_critical_alert_goes_out_although_the_disk_is_full_and_is_not_told_again_when_there_is_room() {
+    let disk = SmallDisk::mount();
+    let webhook = Webhook::start().await;
+    let mut settings = Collector::with(fleet(&["app-01"]) + &webhook.as_only_receiver());
+    if let Some(disk) = &disk {
+        settings = settings.data_on(disk.path());
+    }
+    let mut collector = settings.start().await;
+    let mut agent = hand_agent(&collector, "app-01", &["portail", "base"]).await;
+    collector.is_fine("app-01").await;
+
+    let mut obstacle: Box<dyn Obstacle + Send> = match &disk {
+        Some(disk) => Box::new(Filling::of(disk.path())),
+        None => {
+            println!("this user may not mount: the database is held by another process instead");
+            Box::new(Holding::of(&collector.data_dir()))
+        }
+    };
+    let down = [agent.finds("portail", None, Status::Critical)];
+    eventually("the collector cannot write", async || {
+        obstacle.insist();
+        let answer = agent.hand_in(&down).await;
+        match answer.status {
+            503 => Ok(()),
+            // The reserve gave room for this one; the next finds none. It must be something new to be written at all.
+            200 => Err("it was still written".to_owned()),
+            _ => Err(format!("{answer:?}")),
+        }
+    })
+    .await;
+    let page = webhook.hears_line("open app-01 portail critical").await;
+    webhook.hears_reason("@collector", "commit.failed").await;
+
+    drop(obstacle);
+    agent.hands_in(&down).await;
+    let up = [agent.finds("portail", None, Status::Ok)];
+    agent.hands_in(&up).await;
+    webhook.hears_line("close app-01 portail").await;
+    let pages = webhook.told().into_iter().filter(|told| told.line().starts_with("open app-01 portail")).count();
+    assert_eq!(pages, 1, "told when it could not be written, and not again: {page:?}");
+    collector.stop().await;
+}

@@ -1,0 +1,276 @@
+//! A real agent: joined with a token by its own command, started, killed, asked.
+
+use std::{
+    fs,
+    io::Read as _,
+    net::SocketAddr,
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Output},
+    sync::Arc,
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+use vigie_core::token::JoinToken;
+
+use super::{
+    Collector, DrivenClock,
+    collector::test_main,
+    eventually, own_address,
+    program::{Program, command, run, shipped},
+};
+
+/// How an agent is to be.
+#[derive(Debug, Clone, Default)]
+pub struct AgentSettings {
+    settings: String,
+    clock: Option<Arc<DrivenClock>>,
+}
+
+/// An agent and its folder. Killed and removed when dropped.
+#[derive(Debug)]
+pub struct Agent {
+    // Before its folder: fields are dropped in order, and a log must outlive its program.
+    program: Option<Program>,
+    dir: TempDir,
+    node: String,
+    collector_url: String,
+    metrics_address: SocketAddr,
+    clock: Option<Arc<DrivenClock>>,
+}
+
+impl AgentSettings {
+    /// Lets it live by a clock that the scenario drives. Not the shipped main then, but the tests' own.
+    #[must_use]
+    pub fn clock(mut self, clock: &Arc<DrivenClock>) -> Self {
+        self.clock = Some(Arc::clone(clock));
+        self
+    }
+
+    /// Joins `collector` as `node`, starts, and waits until it runs.
+    ///
+    /// # Panics
+    /// When joining fails.
+    pub async fn start(self, collector: &Collector, node: &str) -> Agent {
+        let mut agent = self.prepare(collector, node);
+        let output = agent.join(&collector.token(node).await);
+        assert!(output.status.success(), "{node} cannot join: {output:?}");
+        agent.restart().await;
+        agent
+    }
+
+    /// Makes it without joining or starting it.
+    ///
+    /// # Panics
+    /// When its folder cannot be made.
+    #[must_use]
+    pub fn prepare(self, collector: &Collector, node: &str) -> Agent {
+        let agent = Agent {
+            dir: tempfile::tempdir().expect("a temporary folder"),
+            node: node.to_owned(),
+            collector_url: collector.url(),
+            metrics_address: (own_address(), 9478).into(),
+            clock: self.clock,
+            program: None,
+        };
+        agent.write_settings(&self.settings);
+        agent
+    }
+}
+
+impl Agent {
+    /// An agent with these tables in its settings.
+    #[must_use]
+    pub fn with(settings: impl Into<String>) -> AgentSettings {
+        AgentSettings {
+            settings: settings.into(),
+            clock: None,
+        }
+    }
+
+    /// Replaces the tables of its settings. A running agent notices by itself.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn write_settings(&self, tables: &str) {
+        let text = format!(
+            "collectors = [{:?}]\nstate_dir = {:?}\nlisten = \"{}\"\n{tables}",
+            self.collector_url,
+            self.state_dir(),
+            self.metrics_address,
+        );
+        let new = self.dir.path().join("agent.toml.new");
+        fs::write(&new, text).expect("settings can be written");
+        fs::rename(new, self.config()).expect("settings can be replaced");
+    }
+
+    /// Its settings file.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("agent.toml")
+    }
+
+    /// Its state folder.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// The running process.
+    ///
+    /// # Panics
+    /// When it was killed or stopped.
+    #[must_use]
+    pub fn program(&self) -> &Program {
+        self.program.as_ref().expect("the agent runs")
+    }
+
+    /// Runs its `join` command with `token`.
+    ///
+    /// # Panics
+    /// When the token cannot be written to its file.
+    #[must_use]
+    pub fn join(&self, token: &JoinToken) -> Output {
+        let file = self.dir.path().join("token");
+        fs::write(&file, token.reveal()).expect("a token can be written");
+        let file = file.to_str().expect("temporary folders have plain names");
+        self.command(&["join", "--token-file", file, "--node", &self.node])
+    }
+
+    /// Runs a command of the shipped binary about this agent.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Output {
+        run(command(shipped("vigie-agent")).arg("--config").arg(self.config()).args(arguments))
+    }
+
+    /// Starts it (again) without waiting for anything.
+    pub fn launch(&mut self) {
+        let command = match &self.clock {
+            Some(clock) => {
+                let mut command = command(test_main("test-agent"));
+                command.arg(clock.path()).arg(self.config());
+                command
+            }
+            None => {
+                let mut command = command(shipped("vigie-agent"));
+                command.arg("--config").arg(self.config()).arg("run");
+                command
+            }
+        };
+        let log = self.dir.path().join("agent.log");
+        self.program = Some(Program::start(&format!("agent {}", self.node), command, &log));
+    }
+
+    /// Starts it (again) and waits until it shows its state.
+    pub async fn restart(&mut self) {
+        self.launch();
+        let name = self.node.clone();
+        eventually(&format!("agent {name} runs"), async || {
+            let program = self.program.as_mut().ok_or("it was not started")?;
+            assert!(program.is_running(), "agent {name} ended:\n{}", program.log());
+            self.status().map(drop)
+        })
+        .await;
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.program = None;
+    }
+
+    /// SIGTERM, and waits for its end.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.program.take().expect("the agent runs").stop().await
+    }
+
+    /// What it says of itself on its socket.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn status(&self) -> Result<Value, String> {
+        let mut text = String::new();
+        UnixStream::connect(self.state_dir().join("admin.sock"))
+            .and_then(|mut socket| socket.read_to_string(&mut text))
+            .map_err(|cause| cause.to_string())?;
+        serde_json::from_str(&text).map_err(|cause| cause.to_string())
+    }
+
+    /// Waits until `check` as a whole has settled as `status` since this process started.
+    pub async fn settles(&self, check: &str, status: &str) {
+        eventually(&format!("{check} is {status}"), async || {
+            let state = self.status()?;
+            let checks = state["checks"].as_array().cloned().unwrap_or_default();
+            let found = checks.iter().find(|row| row["name"] == check).ok_or("it is not planned")?;
+            if found["status"] == status { Ok(()) } else { Err(found.to_string()) }
+        })
+        .await;
+    }
+
+    /// Its metrics, as Prometheus reads them.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn metrics(&self) -> Result<String, String> {
+        let url = format!("http://{}/metrics", self.metrics_address);
+        let answer = reqwest::get(url).await.map_err(|cause| cause.to_string())?;
+        answer.text().await.map_err(|cause| cause.to_string())
+    }
+
+    /// One series of its metrics, by name and labels as written.
+    ///
+    /// # Errors
+    /// When it is not there.
+    pub async fn metric(&self, series: &str) -> Result<f64, String> {
+        let text = self.metrics().await?;
+        text.lines()
+            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
+            .ok_or_else(|| format!("no {series}"))
+    }
+
+    /// A copy of its state folder as it is now, as a thief or a restore from backup would take it.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    #[must_use]
+    pub fn snapshot(&self) -> TempDir {
+        let copy = tempfile::tempdir().expect("a temporary folder");
+        copy_folder(&self.state_dir(), copy.path());
+        copy
+    }
+
+    /// Puts a snapshot in the place of its state. The agent must not run.
+    ///
+    /// # Panics
+    /// When it runs, or files cannot be copied.
+    pub fn restore(&self, snapshot: &TempDir) {
+        assert!(self.program.is_none(), "stop the agent first");
+        fs::remove_dir_all(self.state_dir()).expect("the state can be removed");
+        copy_folder(snapshot.path(), &self.state_dir());
+    }
+
+    /// Removes what it remembers and has not sent, and leaves it its identity. The agent must not run.
+    ///
+    /// # Panics
+    /// When it runs, or a file cannot be removed.
+    pub fn forget_spool(&self) {
+        assert!(self.program.is_none(), "stop the agent first");
+        for entry in fs::read_dir(self.state_dir()).expect("the state can be listed") {
+            let path = entry.expect("the state can be listed").path();
+            if path.file_name().is_some_and(|name| name != "identity") {
+                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }
+                    .unwrap_or_else(|cause| panic!("cannot remove {}: {cause}", path.display()));
+            }
+        }
+    }
+}
+
+/// Copies a folder with `cp`, which keeps modes: an agent refuses keys that others can read.
+fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder can be made");
+    let output = run(std::process::Command::new("cp").arg("-a").arg(from.join(".")).arg(to));
+    assert!(output.status.success(), "cannot copy: {output:?}");
+}
