@@ -3,7 +3,7 @@ PROFILE ?= dev
 NEXTEST_PROFILE ?= default
 PROGRAMS = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
-.PHONY: run test lint
+.PHONY: run test lint bench
 
 # Watches this machine: a collector and an agent under run/, until Ctrl-C.
 run:
@@ -21,3 +21,9 @@ lint:
 	cargo fmt --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; fi
+
+# The programs as they are shipped, each built alone so that the other's features do not weigh on it.
+bench:
+	cargo build --release --locked -p vigie-agent
+	cargo build --release --locked -p vigie-collector
+	VIGIE_TEST_BINARIES=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release cargo run -p vigie-tests --bin bench

@@ -6,7 +6,7 @@
 set -eu
 
 # command:package
-NEEDED='nginx:nginx-light'
+NEEDED='nginx:nginx-light python3:python3'
 
 # Servers live where only root's PATH looks.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"

@@ -1,5 +1,3 @@
-// LEAD to the deliver helper: deliver::build(Parts) / Delivery::run / Report and outside_watch::OutsideWatch::open are FINAL.
-// app.rs and engine.rs follow them. Do not change public signatures any more; I will remove this comment.
 //! Builds the collector from its settings, runs it, and takes it down in a bounded, named sequence.
 //!
 //! Nothing is bound while settings are read; everything that can fail at the start fails before the first task runs.

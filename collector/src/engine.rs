@@ -75,6 +75,9 @@ const POLL_EVERY_MS: u64 = 1_000;
 /// Wall and elapsed clock apart by more than this is a step (DESIGN §3).
 const CLOCK_STEP_MS: i64 = 5_000;
 
+/// How long one pair of clock readings is compared with.
+const ANCHOR_EVERY_MS: i64 = 60_000;
+
 /// How many keys of pages that went out unlogged are remembered: ten times a storm of a thousand alerts.
 const TOLD_MAX: usize = 10_000;
 
@@ -461,6 +464,9 @@ impl<S: Store> Engine<S> {
             warn!(by_ms, "the wall clock stepped");
             self.anchor = now;
             events.push(Event::ClockStep { by_ms });
+        } else if elapsed_ms > ANCHOR_EVERY_MS {
+            // A clock that is slewed drifts by seconds over weeks; that is no step.
+            self.anchor = now;
         }
         let stamps =
             std::mem::take(&mut *self.stamps.lock().unwrap_or_else(PoisonError::into_inner));
@@ -621,12 +627,16 @@ impl<S: Store> Engine<S> {
         for line in lines {
             let key = line.key(&node);
             let (seq, sha256) = (key.seq, key.sha256);
+            // Only a line at or below the head can be one that came earlier in this very turn.
+            let head = overlaid_head(&self.state, &turn.delta, &node);
+            let is_old = seq.is_none_or(|seq| seq <= head.seq);
             let is_replay = known.contains(&key)
-                || turn.delta.lines.iter().any(|stored| {
-                    stored.sha256 == sha256
-                        && stored.node == node
-                        && seq.is_none_or(|seq| seq == stored.seq)
-                });
+                || is_old
+                    && turn.delta.lines.iter().any(|stored| {
+                        stored.sha256 == sha256
+                            && stored.node == node
+                            && seq.is_none_or(|seq| seq == stored.seq)
+                    });
             if is_replay {
                 self.counters.replays.fetch_add(1, Relaxed);
                 continue;

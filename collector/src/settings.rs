@@ -127,7 +127,7 @@ pub struct Webhook {
     pub format: WebhookFormat,
     /// Holds one header line, `Name: value`, that goes with every message.
     pub header_file: Option<SecretFile>,
-    /// Certificate authorities trusted beside those of the system, as PEM.
+    /// Certificate authorities trusted instead of those of the system, as PEM.
     pub ca_file: Option<PathBuf>,
 }
 

@@ -30,11 +30,14 @@ pub fn snapshot(state: &State, rules: &Rules, presence: &Presence, now: Now) -> 
                 .max_by_key(|status| status.rank());
             let plan = state.plans.get(name).and_then(|plan| plan.complete.as_ref());
             let last_contact = presence.last_contact(name);
-            let status = match (worst, last_contact, plan) {
-                (Some(worst), _, _) => worst,
-                // Never shown as ok before it has said what it watches and that nothing is wrong.
-                (None, Some(_), Some(_)) => Status::Ok,
-                (None, _, _) => Status::Unknown,
+            let is_settled = plan.is_some_and(|(_, plan)| {
+                plan.keys().all(|check| node.settled.contains(check))
+            });
+            let status = match worst {
+                Some(worst) => worst,
+                // Never shown as ok before every check it planned has spoken.
+                None if is_settled && last_contact.is_some() => Status::Ok,
+                None => Status::Unknown,
             };
             json!({
                 "node": name.as_str(),

@@ -142,7 +142,10 @@ impl Step<'_> {
             "check.status" => self.check_status(node, entry, &reading),
             "check.planned" => self.check_planned(node, entry),
             "plan.complete" => self.plan_complete(node, entry),
-            "agent.start" => self.edit_plan(node, |plan| plan.coming.clear()),
+            "agent.start" => {
+                self.edit_plan(node, |plan| plan.coming.clear());
+                self.edit_node(node, |node| node.settled.clear());
+            }
             _ => self.own_line(node, entry, &reading),
         }
     }
@@ -193,6 +196,11 @@ impl Step<'_> {
         let (Some(check), Some(status)) = (&entry.check, entry.status) else {
             return;
         };
+        if self.plan(node).is_some_and(|plan| plan.has(check)) {
+            self.edit_node(node, |node| {
+                node.settled.insert(check.clone());
+            });
+        }
         let key = status_key(node, check, entry.object.as_deref());
         let (family, planned_service) = self.planned(node, check);
         let claimed: BTreeSet<ServiceName> = planned_service
@@ -377,10 +385,20 @@ impl Step<'_> {
         for (check, difference) in plan::differences(&agreed, &coming) {
             self.raise_plan_difference(node, &check, difference, &agreed, &coming, entry.seq);
         }
+        // More watching needs no consent, but from now on it may not be taken back without it.
+        let mut agreed = Arc::unwrap_or_clone(agreed);
+        for (check, planned) in coming.iter() {
+            if !agreed.contains_key(check) {
+                agreed.insert(check.clone(), planned.clone());
+            }
+        }
+        self.edit_node(node, |node| {
+            node.settled.retain(|check| coming.contains_key(check))
+        });
         self.edit_plan(node, |plan| {
             plan.coming.clear();
             plan.complete = Some((has, coming));
-            plan.agreed = Some(agreed);
+            plan.agreed = Some(Arc::new(agreed));
         });
         self.close(&built_in(node, "@plan", ""), Ended::Recovered);
         self.close(&built_in(node, "@agent", "settings"), Ended::Recovered);

@@ -17,7 +17,7 @@ use crate::{
     contact::NotOk,
     digest::Digest,
     entry::Head,
-    id::NodeName,
+    id::{CheckName, NodeName},
     log::Frontier,
     plan::Plan,
     rules::Rules,
@@ -78,6 +78,10 @@ pub struct Node {
     pub keys: Vec<Key>,
     /// Ed25519 key that signs contacts, hexadecimal.
     pub signing_key: String,
+    /// Planned checks of which some object has settled since the agent's start. Until all have, nobody knows how the
+    /// node is.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub settled: BTreeSet<CheckName>,
     /// What it listed as not ok in the last contact that was logged.
     pub listed: BTreeSet<NotOk>,
     /// Of these, what an operator has confirmed: no longer an alert unless it is said anew.
@@ -169,6 +173,18 @@ impl Deadline {
     }
 }
 
+impl NodePlan {
+    /// Whether the check is planned, now or in the plan that is coming.
+    #[must_use]
+    pub fn has(&self, check: &CheckName) -> bool {
+        self.coming.contains_key(check)
+            || self
+                .complete
+                .as_ref()
+                .is_some_and(|(_, plan)| plan.contains_key(check))
+    }
+}
+
 impl From<Now> for StoredNow {
     fn from(now: Now) -> Self {
         Self {
@@ -191,6 +207,7 @@ impl Node {
             }],
             signing_key: keys.signing_key,
             listed: BTreeSet::new(),
+            settled: BTreeSet::new(),
             dismissed: BTreeSet::new(),
             denied: false,
             rejoined: false,

@@ -567,6 +567,54 @@ fn every_way_to_weaken_a_plan_stays_an_alarm_until_confirmed() {
 }
 
 #[test]
+fn a_check_that_came_later_may_not_be_weakened_or_removed_either() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    for plan in [
+        agent.plans(&[("portail", 30_000, 2)]),
+        agent.plans(&[
+            ("portail", 30_000, 2),
+            ("base", 30_000, 2),
+            ("mail", 30_000, 2),
+        ]),
+    ] {
+        collector.hears(agent, &plan);
+    }
+    assert!(collector.open().is_empty());
+    let weaker = agent.plans(&[("portail", 30_000, 2), ("base", 30_000, 100)]);
+    collector.hears(agent, &weaker);
+    assert_eq!(
+        collector.open(),
+        ["app-01 @plan/base warning", "app-01 @plan/mail warning"]
+    );
+}
+
+#[test]
+fn a_node_is_settled_once_every_planned_check_has_spoken_since_its_start() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    let mut lines = vec![agent.says(vigie::AGENT_START, Facts::new())];
+    lines.extend(agent.plans(&[("portail", 30_000, 2), ("base", 30_000, 2)]));
+    lines.push(agent.finds("portail", None, Status::Ok));
+    collector.hears(agent, &lines);
+    let settled = |collector: &Collector| {
+        collector
+            .state
+            .nodes
+            .values()
+            .map(|node| node.settled.len())
+            .sum::<usize>()
+    };
+    assert_eq!(settled(&collector), 1);
+    let base = agent.finds("base", None, Status::Ok);
+    collector.hears(agent, &[base]);
+    assert_eq!(settled(&collector), 2);
+    let restart = agent.says(vigie::AGENT_START, Facts::new());
+    collector.hears(agent, &[restart]);
+    assert_eq!(settled(&collector), 0);
+}
+
+#[test]
 fn a_plan_whose_lines_do_not_add_up_is_an_alarm() {
     let (mut collector, mut agents) = Collector::new(&["app-01"]);
     let agent = &mut agents[0];
