@@ -1,7 +1,9 @@
 # `dev` is built in minutes; PROFILE=release gives the programs as they are shipped, and takes longer.
 PROFILE ?= dev
 NEXTEST_PROFILE ?= default
-PROGRAMS = $(or $(CARGO_TARGET_DIR),target)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
+TARGET = $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+SHIPPED = $(TARGET)/shipped
+PROGRAMS = $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 
 .PHONY: run test lint bench
 
@@ -24,6 +26,7 @@ lint:
 
 # The programs as they are shipped, each built alone so that the other's features do not weigh on it.
 bench:
-	cargo build --release --locked -p vigie-agent
+	cargo build --profile agent --locked -p vigie-agent
 	cargo build --release --locked -p vigie-collector
-	VIGIE_TEST_BINARIES=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release cargo run -p vigie-tests --bin bench
+	install -D -t $(SHIPPED) $(TARGET)/agent/vigie-agent $(TARGET)/release/vigie-collector
+	VIGIE_TEST_BINARIES=$(SHIPPED) cargo run -p vigie-tests --bin bench

@@ -5,7 +5,7 @@
 //! how the tests of the whole system do it.
 //!
 //! **Stop.** The runner ends first, then `agent.stop` is written, then what is left is handed in once; all within
-//! [`STOP_WITHIN`], after which the process ends anyway: everything that must survive is on disk by then.
+//! `STOP_WITHIN`, after which the process ends anyway: everything that must survive is on disk by then.
 //! **Reload.** New settings are read beside the running ones and take their place only if nothing is wrong with them.
 
 use std::{
@@ -73,6 +73,8 @@ const STATE_DIR_MODE: u32 = 0o700;
 pub struct Surroundings {
     /// The settings file, read again at a reload.
     pub config: PathBuf,
+    /// Watches it, from before it was first read, so that no change falls between.
+    pub watch: FileWatch,
     /// The environment, as it was at start.
     pub variables: Vec<(OsString, OsString)>,
     /// Both clocks.
@@ -243,7 +245,6 @@ impl App {
     /// # Errors
     /// When a task ends that must not; then the process should end too, for systemd to start it again.
     pub async fn run(self, mut signals: Signals) -> Result<(), TaskLost> {
-        let mut watch = FileWatch::start(&self.surroundings.config).await;
         let mut running = self.start().await;
         running.surroundings.systemd.ready();
         info!(
@@ -262,7 +263,7 @@ impl App {
                     Signal::Reload => Box::pin(running.reload()).await,
                 },
                 lost = running.supervisor.lost() => return Err(lost),
-                () = watch.changed() => Box::pin(running.reload()).await,
+                () = running.surroundings.watch.changed() => Box::pin(running.reload()).await,
                 _ = alive.tick() => running.feed_watchdog(),
             }
         }

@@ -17,14 +17,13 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tracing::{error, info, warn};
 use vigie_core::{
-    canonical,
     contact::{NOT_OK_MAX, NotOk},
     digest::Digest,
-    entry::{Draft, Entry, Head, Kind, LINE_LEN_MAX, Line},
+    entry::{Draft, Entry, Head, Kind, Line},
     hand_in::EntriesAnswer,
     id::{CheckName, NodeName},
-    observation::{Fact, Facts, Object},
-    plan::{self, Plan, PlannedCheck},
+    observation::{Fact, Facts},
+    plan::{self, Plan},
     reason::vigie,
     status::Status,
 };
@@ -34,10 +33,12 @@ use crate::spool::{Appended, Lost, Rewrite, Spool};
 
 mod checkpoint;
 pub mod lane;
+mod line;
 #[cfg(test)]
 mod tests;
 
 pub use checkpoint::CheckpointFile;
+use line::{planned, rewrite_after, why};
 
 /// Lines read at a time when the spool's backlog is searched at start: bounds memory, whatever the backlog.
 const SEED_LINES: usize = 256;
@@ -176,8 +177,15 @@ impl Ledger {
 
     /// Writes the plan: a line per check, then the line that closes it.
     pub fn write_plan(&mut self, new_plan: Plan) {
-        self.not_ok
-            .retain(|(check, _), _| new_plan.contains_key(check));
+        let is_first = self.plan_sha256.is_none();
+        let plan = &self.plan;
+        // With other settings a check may judge other objects, so what it said before is not known to be so now. Its
+        // alert stays open all the same: a contact ends none.
+        self.not_ok.retain(|(check, _), _| {
+            new_plan
+                .get(check)
+                .is_some_and(|planned| is_first || plan.get(check) == Some(planned))
+        });
         self.list_not_ok();
         self.plan = new_plan;
         self.plan_sha256 = Some(plan::digest(&self.plan));
@@ -325,7 +333,9 @@ impl Ledger {
         while let Some(lost) = self.spool.take_lost() {
             is_overflowing = true;
             self.lines_lost += lost.to - lost.from + 1;
-            error!(from = lost.from, to = lost.to, "lines of evidence are lost");
+            if self.losses.is_empty() {
+                error!(from = lost.from, "lines of evidence are being lost");
+            }
             let is_full = self.losses.len() == LOSSES_MAX;
             match self.losses.last_mut() {
                 Some(last) if is_full || last.to.saturating_add(1) == lost.from => {
@@ -339,6 +349,7 @@ impl Ledger {
             return;
         }
         for lost in std::mem::take(&mut self.losses) {
+            error!(from = lost.from, to = lost.to, "lines of evidence are lost");
             let facts = Facts::from([("from", lost.from.into()), ("to", lost.to.into())]);
             let line = self.chain(&Draft::own(vigie::ENTRIES_LOST, facts));
             self.append(line);
@@ -487,57 +498,4 @@ impl Ledger {
         }
         self.not_ok_list = list.into();
     }
-}
-
-/// The line that says of one check that it is planned.
-fn planned(name: &CheckName, check: &PlannedCheck) -> Draft {
-    let mut facts = Facts::from([
-        ("family", check.family.as_str().into()),
-        ("every_ms", check.every_ms.into()),
-        ("timeout_ms", check.timeout_ms.into()),
-        ("failures", check.failures.into()),
-        ("recoveries", check.recoveries.into()),
-        ("settings_sha256", Fact::Digest(check.settings_sha256)),
-    ]);
-    // Kinds are words of our own registry, all of them configured names.
-    if let Ok(kind) = Object::configured(&check.kind) {
-        facts.insert("check_kind", kind.into());
-    }
-    Draft {
-        kind: Kind::Own(vigie::CHECK_PLANNED),
-        check: Some(name.clone()),
-        object: None,
-        service: check.service.clone(),
-        status: None,
-        reason: vigie::CHECK_PLANNED,
-        facts,
-    }
-}
-
-/// The same line with another place in the chain; `None` if it cannot be one there.
-fn rewrite_after(line: &Line, head: Head) -> Option<Line> {
-    let mut value = canonical::read(&line.bytes).ok()?;
-    let seq = head.seq + 1;
-    value["seq"] = seq.into();
-    value["prev"] = head.sha256.to_string().into();
-    let bytes = canonical::write(&value).into_bytes();
-    (bytes.len() <= LINE_LEN_MAX).then(|| Line {
-        seq,
-        sha256: Digest::of(&bytes),
-        bytes,
-    })
-}
-
-/// A word for why the spool is in memory.
-fn why(reason: &str) -> &'static str {
-    const WORDS: [(&str, &str); 4] = [
-        ("No space left", "no_space"),
-        ("Disk quota exceeded", "no_space"),
-        ("Read-only file system", "read_only"),
-        ("its limit", "limit"),
-    ];
-    WORDS
-        .iter()
-        .find(|(text, _)| reason.contains(text))
-        .map_or("failing", |(_, word)| *word)
 }

@@ -5,28 +5,23 @@
 //! planned no more) is removed rather than left at its old value. Decides nothing: statuses are set in the step that
 //! gives their line to the ledger.
 
-use std::{
-    collections::{BTreeMap, HashMap, hash_map::Entry},
-    sync::Arc,
-};
+use std::collections::HashMap;
 
 use prometheus::{
-    Encoder as _, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder as _, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
 };
-use vigie_core::{
-    id::{CheckName, NodeName, ServiceName},
-    observation::{Measurement, MetricId, Object},
-    status::Status,
-    time::{Now, Wall},
-};
+use vigie_core::{id::NodeName, observation::MetricId, time::Wall};
 
-use crate::{
-    checks::{Kind, MetricSpec},
-    ledger::View,
-};
+use crate::{checks::Kind, ledger::View};
 
+mod check;
+mod declare;
 pub mod server;
+
+pub use self::check::{CheckMetrics, Ended};
+use self::declare::Declare;
+pub(crate) use self::declare::labels_of;
 
 /// The lane of the lines of evidence, as the label `lane` has it.
 const ENTRIES: &str = "entries";
@@ -196,32 +191,6 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// The handles of one check.
-    #[must_use]
-    pub fn check(
-        self: &Arc<Self>,
-        check: &CheckName,
-        kind: &Kind,
-        service: Option<&ServiceName>,
-    ) -> CheckMetrics {
-        let name = check.as_str();
-        let service = service.map_or("", ServiceName::as_str);
-        let labels = [service, name, kind.name];
-        CheckMetrics {
-            duration: self.check_duration.with_label_values(&labels),
-            missed: self.check_missed.with_label_values(&[name]),
-            overruns: self.check_overruns.with_label_values(&[name]),
-            runs: Ended::ALL.map(|end| self.check_runs.with_label_values(&[name, end.as_str()])),
-            labels: labels.map(Box::from),
-            last_ok: None,
-            last_run: None,
-            status: None,
-            objects: BTreeMap::new(),
-            run: 0,
-            metrics: Arc::clone(self),
-        }
-    }
-
     /// Takes over what the ledger says of itself.
     pub fn show_ledger(&self, view: &View) {
         raise(&self.lines, view.lines_written);
@@ -282,292 +251,12 @@ pub enum Reload {
     Refused,
 }
 
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
-    /// With a result.
-    Result,
-    /// At its deadline.
-    Timeout,
-    /// With a fault of the check.
-    Fault,
-}
-
-impl Ended {
-    const ALL: [Self; 3] = [Self::Result, Self::Timeout, Self::Fault];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Result => "result",
-            Self::Timeout => "timeout",
-            Self::Fault => "fault",
-        }
-    }
-}
-
-/// The series of one check. Dropping it removes them.
-#[derive(Debug)]
-pub struct CheckMetrics {
-    metrics: Arc<Metrics>,
-    /// Service, check, kind.
-    labels: [Box<str>; 3],
-    duration: Gauge,
-    missed: IntCounter,
-    overruns: IntCounter,
-    runs: [IntCounter; 3],
-    /// Made when there is something to show: a series that begins at zero would be a lie.
-    last_ok: Option<Gauge>,
-    last_run: Option<Gauge>,
-    status: Option<IntGauge>,
-    objects: BTreeMap<Option<Object>, Vec<Cell>>,
-    /// Number of the run whose measurements are being shown.
-    run: u64,
-}
-
-/// One series of one object.
-#[derive(Debug)]
-struct Cell {
-    metric: MetricId,
-    label: &'static str,
-    gauge: Gauge,
-    run: u64,
-}
-
-impl CheckMetrics {
-    /// A run ended.
-    pub fn show_run(&mut self, ended: Ended, took_ms: u64, missed: u64, now: Now) {
-        self.runs[ended as usize].inc();
-        self.duration.set(ms_to_seconds(took_ms));
-        self.missed.inc_by(missed);
-        let labels = self.labels.each_ref().map(|label| &**label);
-        let last_run = &self.metrics.check_last_run;
-        self.last_run
-            .get_or_insert_with(|| last_run.with_label_values(&labels))
-            .set(seconds(now.wall));
-    }
-
-    /// A run was still going when the next one was due.
-    pub fn count_overrun(&self) {
-        self.overruns.inc();
-    }
-
-    /// A run found everything ok.
-    pub fn show_ok(&mut self, now: Now) {
-        let labels = self.labels.each_ref().map(|label| &**label);
-        let last_ok = &self.metrics.check_last_ok;
-        self.last_ok
-            .get_or_insert_with(|| last_ok.with_label_values(&labels))
-            .set(seconds(now.wall));
-    }
-
-    /// A settled status went to the ledger.
-    pub fn show_status(&mut self, worst: Status) {
-        let labels = self.labels.each_ref().map(|label| &**label);
-        let status = &self.metrics.check_status;
-        self.status
-            .get_or_insert_with(|| status.with_label_values(&labels))
-            .set(worst.code().into());
-    }
-
-    /// Begins the measurements of another run.
-    pub const fn begin_measurements(&mut self) {
-        self.run += 1;
-    }
-
-    /// Shows what the run measured of one object.
-    pub fn measure(&mut self, object: &Option<Object>, measurements: &[Measurement]) {
-        if measurements.is_empty() {
-            return;
-        }
-        // Nothing is cloned in the steady state.
-        if !self.objects.contains_key(object) {
-            self.objects.insert(object.clone(), Vec::new());
-        }
-        let Some(cells) = self.objects.get_mut(object) else {
-            return;
-        };
-        for measured in measurements {
-            let known = cells
-                .iter_mut()
-                .find(|cell| cell.metric == measured.metric && cell.label == measured.label);
-            if let Some(cell) = known {
-                cell.gauge.set(measured.value);
-                cell.run = self.run;
-                continue;
-            }
-            // A metric that no kind declares is a fault of the check; its number is not shown.
-            let Some(family) = self.metrics.measurements.get(&measured.metric) else {
-                debug_assert!(false, "{} is not declared", measured.metric.0);
-                continue;
-            };
-            let gauge = labelled(family, &self.labels, object.as_ref(), measured.label);
-            gauge.set(measured.value);
-            cells.push(Cell {
-                metric: measured.metric,
-                label: measured.label,
-                gauge,
-                run: self.run,
-            });
-        }
-    }
-
-    /// Removes the series that the run just shown did not measure.
-    pub fn end_measurements(&mut self) {
-        let run = self.run;
-        let (metrics, labels) = (&self.metrics, &self.labels);
-        self.objects.retain(|object, cells| {
-            cells.retain(|cell| {
-                if cell.run != run {
-                    remove(metrics, labels, object.as_ref(), cell);
-                }
-                cell.run == run
-            });
-            !cells.is_empty()
-        });
-    }
-
-    /// The numbers are old: removes all of them.
-    pub fn drop_measurements(&mut self) {
-        self.begin_measurements();
-        self.end_measurements();
-    }
-}
-
-impl Drop for CheckMetrics {
-    fn drop(&mut self) {
-        self.drop_measurements();
-        let labels = self.labels.each_ref().map(|label| &**label);
-        // What was never shown is not there to be removed.
-        let _ = self.metrics.check_status.remove_label_values(&labels);
-        let _ = self.metrics.check_duration.remove_label_values(&labels);
-        let _ = self.metrics.check_last_ok.remove_label_values(&labels);
-        let _ = self.metrics.check_last_run.remove_label_values(&labels);
-        let [_, check, _] = labels;
-        let _ = self.metrics.check_missed.remove_label_values(&[check]);
-        let _ = self.metrics.check_overruns.remove_label_values(&[check]);
-        for end in Ended::ALL {
-            let labels = [check, end.as_str()];
-            let _ = self.metrics.check_runs.remove_label_values(&labels);
-        }
-    }
-}
-
-/// Declares metrics in a registry.
-struct Declare<'r>(&'r Registry);
-
-impl Declare<'_> {
-    fn int_gauge(&self, name: &str, help: &str) -> Result<IntGauge, DeclareError> {
-        self.keep(name, IntGauge::new(name, help))
-    }
-
-    fn int_counter(&self, name: &str, help: &str) -> Result<IntCounter, DeclareError> {
-        self.keep(name, IntCounter::new(name, help))
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Result<Gauge, DeclareError> {
-        self.keep(name, Gauge::new(name, help))
-    }
-
-    fn int_gauges(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntGaugeVec, DeclareError> {
-        self.keep(name, IntGaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, DeclareError> {
-        self.keep(name, GaugeVec::new(Opts::new(name, help), labels))
-    }
-
-    fn int_counters(
-        &self,
-        name: &str,
-        help: &str,
-        labels: &[&str],
-    ) -> Result<IntCounterVec, DeclareError> {
-        self.keep(name, IntCounterVec::new(Opts::new(name, help), labels))
-    }
-
-    /// A gauge family for each metric of the kinds; one that several kinds share is declared once.
-    fn of_kinds(&self, kinds: &[&Kind]) -> Result<HashMap<MetricId, GaugeVec>, DeclareError> {
-        let mut families = HashMap::new();
-        for spec in kinds.iter().flat_map(|kind| kind.metrics) {
-            if let Entry::Vacant(vacant) = families.entry(spec.id) {
-                vacant.insert(self.gauges(spec.id.0, spec.help, &labels_of(spec))?);
-            }
-        }
-        Ok(families)
-    }
-
-    fn keep<C: prometheus::core::Collector + Clone + 'static>(
-        &self,
-        name: &str,
-        made: prometheus::Result<C>,
-    ) -> Result<C, DeclareError> {
-        let failed = |source| DeclareError {
-            name: name.to_owned(),
-            source,
-        };
-        let collector = made.map_err(failed)?;
-        self.0
-            .register(Box::new(collector.clone()))
-            .map_err(failed)?;
-        Ok(collector)
-    }
-}
-
-/// The labels of a kind's metric, apart from the node.
-pub(crate) fn labels_of(spec: &MetricSpec) -> Vec<&'static str> {
-    let mut labels = vec!["service", "check", "kind", "object"];
-    if !spec.label.is_empty() {
-        labels.push(spec.label);
-    }
-    labels
-}
-
-fn labelled(
-    family: &GaugeVec,
-    labels: &[Box<str>; 3],
-    object: Option<&Object>,
-    extra: &str,
-) -> Gauge {
-    let [service, check, kind] = labels;
-    let object = object.map_or("", Object::as_str);
-    // Whether there is an extra label was declared by the kind, and its measurements follow that.
-    family
-        .get_metric_with_label_values(&[&**service, &**check, &**kind, object, extra])
-        .or_else(|_| family.get_metric_with_label_values(&[&**service, &**check, &**kind, object]))
-        .unwrap_or_else(|_| unreachable_gauge())
-}
-
-/// A gauge that belongs to nobody: what is set there is seen nowhere.
-fn unreachable_gauge() -> Gauge {
-    Gauge::new("vigie_undeclared", "-").expect("a valid name and help")
-}
-
-fn remove(metrics: &Metrics, labels: &[Box<str>; 3], object: Option<&Object>, cell: &Cell) {
-    let [service, check, kind] = labels;
-    let object = object.map_or("", Object::as_str);
-    if let Some(family) = metrics.measurements.get(&cell.metric) {
-        let _ = family
-            .remove_label_values(&[&**service, &**check, &**kind, object, cell.label])
-            .or_else(|_| family.remove_label_values(&[&**service, &**check, &**kind, object]));
-    }
-}
-
 #[expect(
     clippy::cast_precision_loss,
     reason = "milliseconds since 1970 fit 53 bits for 285,000 years"
 )]
 fn seconds(instant: Wall) -> f64 {
     instant.0 as f64 / 1000.0
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a run lasts minutes, not aeons")]
-fn ms_to_seconds(ms: u64) -> f64 {
-    ms as f64 / 1000.0
 }
 
 /// Brings a counter to a total that somebody else keeps.

@@ -182,7 +182,9 @@ impl Push {
         let still_ms = self.clock.elapsed().since_ms(self.heartbeat.last());
         let is_hung = still_ms > HUNG_AFTER_MS;
         if is_hung {
-            self.log_trouble("the scheduler stands still, so no contact is made".to_owned());
+            let why = "the scheduler stands still, so no contact is made".to_owned();
+            self.note_last(why.clone());
+            self.log_trouble(why);
         }
         is_hung
     }
@@ -200,8 +202,12 @@ impl Push {
             Outcome::Later {
                 retry_after_ms,
                 why,
+                is_about_us,
             } => {
                 self.failed("retry", why, retry_after_ms, now.elapsed);
+                if !is_about_us {
+                    self.link.try_another();
+                }
                 Next::Wait
             }
             Outcome::Refused { why, is_about_body } => {
@@ -209,10 +215,12 @@ impl Push {
                     self.pace.carry_less(batch.lines.len());
                 }
                 self.failed("refused", why, None, now.elapsed);
+                self.link.try_another();
                 Next::Wait
             }
             Outcome::NoAnswer { why } => {
                 self.failed("no_answer", why, None, now.elapsed);
+                self.link.try_another();
                 Next::Wait
             }
         };
@@ -283,7 +291,6 @@ impl Push {
         self.pace.not_before(now.plus_ms(delay_ms));
         self.note_last(why.clone());
         self.log_trouble(why);
-        self.link.try_another();
     }
 
     fn note_last(&self, result: String) {

@@ -64,3 +64,62 @@ pub async fn run(
         wait_until(&*clock, clock.elapsed().plus_ms(wait_ms)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::time::Duration;
+
+    use vigie_core::time::{Elapsed, Now, Wall};
+    use vigie_platform::clock::ManualClock;
+
+    use super::*;
+    use crate::push::fixture::Collector;
+
+    #[tokio::test]
+    async fn a_certificate_is_renewed_when_due_by_the_address_that_answers_and_taken_into_use() {
+        let (collector, _requests, dir) = Collector::new();
+        let (address, _serving) = collector.serve().await;
+        let (dead, serving) = collector.serve().await;
+        serving.abort();
+        let old = Arc::new(Identity::load(dir.path()).unwrap());
+        let due = old.renewal_due_at();
+        let clock = Arc::new(ManualClock::at(Now {
+            wall: due.plus_ms(-30_000),
+            elapsed: Elapsed(0),
+        }));
+        let identity = watch::Sender::new(Arc::clone(&old));
+        let mut seen = identity.subscribe();
+        let targets = watch::Sender::new(Targets {
+            collectors: vec![format!("https://{dead}"), format!("https://{address}")],
+            proxy: None,
+        });
+        let metrics = Arc::new(Metrics::new(None, &[]).unwrap());
+        let renewing = tokio::spawn(run(
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            identity,
+            targets.subscribe(),
+            metrics,
+            || 0,
+        ));
+        tokio::task::yield_now().await;
+        assert!(!seen.has_changed().unwrap(), "it is not due yet");
+        // One look finds it due and a dead address; the next asks the other.
+        loop {
+            clock.advance(Duration::from_secs(60));
+            if tokio::time::timeout(Duration::from_millis(50), seen.changed())
+                .await
+                .is_ok()
+            {
+                break;
+            }
+        }
+        let new = Arc::clone(&seen.borrow());
+        assert_ne!(new.key_sha256(), old.key_sha256());
+        let on_disk = Identity::load(dir.path()).unwrap();
+        assert_eq!(on_disk.key_sha256(), new.key_sha256());
+        assert!(clock.wall() >= Wall(due.0));
+        renewing.abort();
+    }
+}

@@ -408,9 +408,12 @@ impl Runner {
                 plan.every_ms,
                 now,
             ),
-            metrics: self
-                .metrics
-                .check(&planned.name, planned.kind, planned.service.as_ref()),
+            metrics: CheckMetrics::new(
+                &self.metrics,
+                &planned.name,
+                planned.kind,
+                planned.service.as_ref(),
+            ),
             planned: Planned {
                 name: planned.name,
                 kind: planned.kind,

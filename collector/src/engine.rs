@@ -274,6 +274,8 @@ pub struct Engine<S> {
     parts: Parts<S>,
     state: State,
     presence: Presence,
+    /// When absence is judged next.
+    poll_at: Elapsed,
     hand_ins: mpsc::Receiver<HandIn>,
     commands: mpsc::Receiver<Command>,
     stamps: Stamps,
@@ -356,6 +358,7 @@ impl<S: Store> Engine<S> {
         let engine = Self {
             state,
             presence,
+            poll_at: Elapsed(0),
             hand_ins,
             commands,
             stamps,
@@ -378,7 +381,6 @@ impl<S: Store> Engine<S> {
             .take(in_order(self.state.outbox.values().cloned().collect()));
         let mut commands = Vec::new();
         let mut hand_ins = Vec::new();
-        let mut wake = Elapsed(0);
         loop {
             self.turn(&mut commands, &mut hand_ins).await;
             if *stop.borrow() {
@@ -386,10 +388,7 @@ impl<S: Store> Engine<S> {
                 self.turn(&mut commands, &mut hand_ins).await;
                 return;
             }
-            let now = self.parts.clock.elapsed();
-            if wake <= now {
-                wake = now.plus_ms(POLL_EVERY_MS);
-            }
+            let wake = self.poll_at;
             tokio::select! {
                 command = self.commands.recv() => commands.extend(command),
                 hand_in = self.hand_ins.recv() => hand_ins.extend(hand_in),
@@ -475,11 +474,12 @@ impl<S: Store> Engine<S> {
                 self.presence.stamp(&node, at);
             }
         }
-        let probes = *self.parts.probes.borrow();
-        events.extend(
-            self.presence
-                .poll(&self.state, &self.parts.rules, probes, now),
-        );
+        if self.poll_at <= now.elapsed {
+            self.poll_at = now.elapsed.plus_ms(POLL_EVERY_MS);
+            let probes = *self.parts.probes.borrow();
+            let (state, rules) = (&self.state, &self.parts.rules);
+            events.extend(self.presence.poll(state, rules, probes, now));
+        }
         if fleet::next_deadline(&self.state).is_some_and(|deadline| deadline <= now.elapsed) {
             events.push(Event::Deadline);
         }

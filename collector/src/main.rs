@@ -7,7 +7,10 @@ use vigie_platform::process::Exit;
 fn main() -> std::process::ExitCode {
     let arguments = Arguments::parse();
     let variables: Vec<_> = std::env::vars_os().collect();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(cause) => {
             eprintln!("cannot start the runtime: {cause}");

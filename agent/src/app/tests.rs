@@ -51,11 +51,13 @@ impl Agent {
             elapsed: Elapsed(1_000_000),
         }));
         let none: [(OsString, OsString); 0] = [];
+        let watch = FileWatch::start(settings_file).await;
         let settings = settings::load(settings_file, none).unwrap();
         let app = build(
             settings,
             Surroundings {
                 config: settings_file.to_owned(),
+                watch,
                 variables: Vec::new(),
                 clock: Arc::clone(&clock) as Arc<dyn Clock>,
                 disk: Arc::new(RealDisk),

@@ -13,7 +13,7 @@ use super::show;
 use crate::{checks::KINDS, metrics::labels_of};
 
 /// Every member of a line of evidence, with its type and what it says.
-pub(super) const ENTRY_FIELDS: [(&str, &str, &str); 13] = [
+pub(super) const ENTRY_FIELDS: [Field; 13] = [
     (
         "at",
         "time",
@@ -50,7 +50,7 @@ pub(super) const ENTRY_FIELDS: [(&str, &str, &str); 13] = [
 ];
 
 /// Every member of a contact.
-pub(super) const CONTACT_FIELDS: [(&str, &str, &str); 9] = [
+pub(super) const CONTACT_FIELDS: [Field; 9] = [
     ("contact.at", "time", "this node's clock"),
     ("contact.head.seq", "integer", "number of the last line"),
     ("contact.head.sha256", "digest", "SHA-256 of the last line"),
@@ -78,6 +78,41 @@ pub(super) const CONTACT_FIELDS: [(&str, &str, &str); 9] = [
     ),
 ];
 
+/// Every member of the requests that win and renew this node's identity.
+const IDENTITY_FIELDS: [Field; 5] = [
+    ("token_id", "word", "public name of the join token"),
+    (
+        "secret",
+        "secret",
+        "secret of the join token, to the collector that the token pins and only once",
+    ),
+    ("node", "configured name", "this node"),
+    (
+        "tls_key_spki",
+        "public key",
+        "public half of the TLS key; also at each renewal",
+    ),
+    (
+        "signing_key",
+        "public key",
+        "public half of the key that signs contacts",
+    ),
+];
+
+/// Every member of a message to the fallback webhook, if the settings name one.
+const FALLBACK_FIELDS: [Field; 3] = [
+    ("node", "configured name", "this node"),
+    (
+        "event",
+        "word",
+        "collector.unreachable, collector.back or collector.rollback",
+    ),
+    ("since", "time", "since when"),
+];
+
+/// Name, type and meaning.
+type Field = (&'static str, &'static str, &'static str);
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Print it as JSON.
@@ -95,7 +130,7 @@ pub(super) fn inventory(arguments: &Arguments) -> Exit {
 }
 
 fn as_json() -> Value {
-    let fields = |fields: &[(&str, &str, &str)]| -> Value {
+    let fields = |fields: &[Field]| -> Value {
         fields
             .iter()
             .map(|(name, value_type, meaning)| {
@@ -134,6 +169,8 @@ fn as_json() -> Value {
     json!({
         "entry": fields(&ENTRY_FIELDS),
         "contact": fields(&CONTACT_FIELDS),
+        "identity": fields(&IDENTITY_FIELDS),
+        "fallback": fields(&FALLBACK_FIELDS),
         "reasons": reasons,
         "metrics": metrics,
     })
@@ -142,7 +179,7 @@ fn as_json() -> Value {
 fn as_text() -> String {
     let mut text = String::new();
     // Writing into a String cannot fail.
-    let mut section = |title: &str, fields: &[(&str, &str, &str)]| {
+    let mut section = |title: &str, fields: &[Field]| {
         let _ = writeln!(text, "{title}");
         for (name, value_type, meaning) in fields {
             let _ = writeln!(text, "  {name:<26} {value_type}: {meaning}");
@@ -151,6 +188,8 @@ fn as_text() -> String {
     };
     section("A line of evidence", &ENTRY_FIELDS);
     section("A contact, every 20 seconds", &CONTACT_FIELDS);
+    section("Joining and renewing", &IDENTITY_FIELDS);
+    section("The fallback webhook, if there is one", &FALLBACK_FIELDS);
     let _ = writeln!(text, "Reasons and their facts");
     for reason in Reason::all() {
         let facts: Vec<String> = reason
@@ -186,5 +225,104 @@ const fn words(fact_type: FactType) -> &'static str {
         FactType::Digest => "digest",
         FactType::Name => "configured name, unit, mount point, public name or pseudonym",
         FactType::Names => "several such names",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::collections::BTreeSet;
+
+    use vigie_core::{
+        contact::{Contact, NotOk},
+        digest::Digest,
+        entry::{Draft, Head, Kind},
+        observation::{Facts, Object},
+        reason::vigie,
+        status::Status,
+        time::Wall,
+    };
+
+    use super::*;
+
+    /// Every path of a JSON value, with `[]` for lists.
+    fn paths(value: &Value, prefix: &str, found: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(members) => {
+                for (key, member) in members {
+                    let path = if prefix.is_empty() {
+                        key.clone()
+                    } else {
+                        format!("{prefix}.{key}")
+                    };
+                    paths(member, &path, found);
+                }
+            }
+            Value::Array(items) => items
+                .iter()
+                .for_each(|item| paths(item, &format!("{prefix}[]"), found)),
+            _ => {
+                found.insert(prefix.to_owned());
+            }
+        }
+    }
+
+    fn listed(fields: &[Field]) -> BTreeSet<String> {
+        fields
+            .iter()
+            .map(|(name, _, _)| (*name).to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn a_line_has_the_members_that_the_inventory_lists() {
+        let draft = Draft {
+            kind: Kind::CheckStatus,
+            check: Some("a".parse().unwrap()),
+            object: Some(Object::configured("o").unwrap()),
+            service: Some("s".parse().unwrap()),
+            status: Some(Status::Critical),
+            reason: vigie::CHECK_FAULT,
+            facts: Facts::new(),
+        };
+        let line = draft.chain(Head::EMPTY, &"app-01".parse().unwrap(), "b", Wall(0));
+        let line: Value = serde_json::from_slice(&line.bytes).unwrap();
+        let members: BTreeSet<String> = line.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(members, listed(&ENTRY_FIELDS));
+    }
+
+    #[test]
+    fn a_contact_has_the_members_that_the_inventory_lists() {
+        let contact = Contact {
+            at: Wall(0),
+            head: Head::EMPTY,
+            plan: Some(Digest::ZERO),
+            not_ok: vec![NotOk {
+                check: "a".parse().unwrap(),
+                object: Some("o".to_owned()),
+                status: Status::Critical,
+                seq: 1,
+            }],
+        };
+        let line = contact.to_line("c", &"app-01".parse().unwrap(), |_| vec![0; 64]);
+        let mut found = BTreeSet::new();
+        paths(&serde_json::from_str(&line).unwrap(), "", &mut found);
+        assert_eq!(found, listed(&CONTACT_FIELDS));
+    }
+
+    #[test]
+    fn every_reason_and_every_metric_of_a_kind_is_listed() {
+        let (json, text) = (as_json(), as_text());
+        assert_eq!(
+            json["reasons"].as_array().unwrap().len(),
+            Reason::all().count()
+        );
+        for reason in Reason::all() {
+            assert!(text.contains(reason.code()), "{reason}");
+        }
+        for metric in KINDS.iter().flat_map(|kind| kind.metrics) {
+            assert!(text.contains(metric.id.0), "{}", metric.id.0);
+        }
     }
 }

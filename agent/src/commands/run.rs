@@ -6,6 +6,7 @@ use tracing::error;
 use vigie_platform::{
     clock::SystemClock,
     disk::RealDisk,
+    file_watch::FileWatch,
     process::{Exit, Signals, Systemd, SystemdEnvironment},
     telemetry::{self, LOG_VARIABLE, Level},
 };
@@ -17,29 +18,6 @@ use crate::{
 };
 
 pub(super) fn run(config: PathBuf, variables: Vec<(OsString, OsString)>) -> Exit {
-    let settings = match load(&config, variables.clone()) {
-        Ok(settings) => settings,
-        Err(exit) => return exit,
-    };
-    let level = match level(&settings, &variables) {
-        Ok(level) => level,
-        Err(exit) => return exit,
-    };
-    let telemetry = match telemetry::start(&level) {
-        Ok(telemetry) => telemetry,
-        Err(error) => {
-            complain_of(&error);
-            return Exit::Internal;
-        }
-    };
-    let environment = SystemdEnvironment::from_variables(variables.clone());
-    let systemd = match Systemd::connect(&environment, std::process::id()) {
-        Ok(systemd) => systemd,
-        Err(error) => {
-            complain_of(&error);
-            return Exit::Usage;
-        }
-    };
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -47,46 +25,52 @@ pub(super) fn run(config: PathBuf, variables: Vec<(OsString, OsString)>) -> Exit
             return Exit::Internal;
         }
     };
+    let exit = match runtime.block_on(Box::pin(serve(config, variables))) {
+        Ok(()) => Exit::Ok,
+        Err(exit) => exit,
+    };
+    // A blocked system call (a dead network mount) must not keep the process.
+    runtime.shutdown_background();
+    exit
+}
+
+async fn serve(config: PathBuf, variables: Vec<(OsString, OsString)>) -> Result<(), Exit> {
+    // Before anything slow, so that no signal kills a half-started agent.
+    let signals = Signals::listen().map_err(|error| {
+        complain(&format!("cannot listen for signals: {error}"));
+        Exit::Internal
+    })?;
+    let watch = FileWatch::start(&config).await;
+    let settings = load(&config, variables.clone())?;
+    let telemetry = telemetry::start(&level(&settings, &variables)?).map_err(|error| {
+        complain_of(&error);
+        Exit::Internal
+    })?;
+    let environment = SystemdEnvironment::from_variables(variables.clone());
+    let systemd = Systemd::connect(&environment, std::process::id()).map_err(|error| {
+        complain_of(&error);
+        Exit::Usage
+    })?;
     let surroundings = Surroundings {
         config,
+        watch,
         variables,
         clock: Arc::new(SystemClock),
         disk: Arc::new(RealDisk),
         systemd,
         telemetry: Some(telemetry),
     };
-    let exit = runtime.block_on(Box::pin(serve(settings, surroundings)));
-    // A blocked system call (a dead network mount) must not keep the process.
-    runtime.shutdown_background();
-    exit
-}
-
-async fn serve(settings: Settings, surroundings: Surroundings) -> Exit {
-    // Before anything slow, so that no signal kills a half-started agent.
-    let signals = match Signals::listen() {
-        Ok(signals) => signals,
-        Err(error) => {
-            complain(&format!("cannot listen for signals: {error}"));
-            return Exit::Internal;
+    let app = app::build(settings, surroundings).await.map_err(|error| {
+        complain_of(&error);
+        match error {
+            BuildError::Metrics { .. } | BuildError::Thread { .. } => Exit::Internal,
+            _ => Exit::Usage,
         }
-    };
-    let app = match app::build(settings, surroundings).await {
-        Ok(app) => app,
-        Err(error) => {
-            complain_of(&error);
-            return match error {
-                BuildError::Metrics { .. } | BuildError::Thread { .. } => Exit::Internal,
-                _ => Exit::Usage,
-            };
-        }
-    };
-    match app.run(signals).await {
-        Ok(()) => Exit::Ok,
-        Err(lost) => {
-            error!(%lost, "the agent ends");
-            Exit::Internal
-        }
-    }
+    })?;
+    app.run(signals).await.map_err(|lost| {
+        error!(%lost, "the agent ends");
+        Exit::Internal
+    })
 }
 
 fn level(settings: &Settings, variables: &[(OsString, OsString)]) -> Result<Level, Exit> {

@@ -4,8 +4,11 @@ use std::path::Path;
 
 use serde_json::Value;
 use vigie_core::{
+    entry::LINE_LEN_MAX,
     hand_in::RefusedLine,
     log::Checkpoint,
+    observation::Object,
+    plan::PlannedCheck,
     reason::availability::{NET_TIMEOUT, TCP_OK},
     status::Family,
     time::{Elapsed, Now, Wall},

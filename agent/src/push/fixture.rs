@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
     ExtendedKeyUsagePurpose, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SanType,
-    date_time_ymd,
+    SubjectPublicKeyInfo, date_time_ymd,
 };
 use rustls::{RootCertStore, ServerConfig, pki_types::PrivateKeyDer, server::WebPkiClientVerifier};
 use serde_json::json;
@@ -32,6 +32,7 @@ use vigie_core::{
     contact::{Contact, Signed, signed_bytes},
     digest::Digest,
     entry::{Entry, Head},
+    wire::{RENEW_PATH, RenewRequest},
 };
 use vigie_platform::tls::provider;
 
@@ -78,6 +79,8 @@ pub(crate) struct Collector {
     kept: Arc<Mutex<Kept>>,
     seen: mpsc::Sender<Seen>,
     tls: Arc<ServerConfig>,
+    server_ca_pem: String,
+    agent_ca: Arc<CertifiedIssuer<'static, KeyPair>>,
     signing_key: Vec<u8>,
 }
 
@@ -93,6 +96,8 @@ impl Collector {
             kept: Arc::default(),
             seen,
             tls: Arc::new(server_config(&server_ca, &agent_ca)),
+            server_ca_pem: server_ca.pem(),
+            agent_ca: Arc::new(agent_ca),
             signing_key,
         };
         (collector, requests, dir)
@@ -156,7 +161,11 @@ impl Collector {
         self,
         request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, LostOnPurpose> {
+        let is_renewal = request.uri().path() == RENEW_PATH;
         let body = request.into_body().collect().await.unwrap().to_bytes();
+        if is_renewal {
+            return Ok(self.renew(&body));
+        }
         let mut parts = body.split(|byte| *byte == b'\n');
         let contact = self.verify(parts.next().unwrap());
         let lines: Vec<Entry> = parts
@@ -176,6 +185,17 @@ impl Collector {
         // A test that has seen enough does not listen any more.
         let _ = self.seen.try_send(Seen { contact, lines });
         response
+    }
+
+    fn renew(&self, body: &[u8]) -> Response<Full<Bytes>> {
+        let request: RenewRequest = serde_json::from_slice(body).unwrap();
+        let key = SubjectPublicKeyInfo::from_der(request.tls_key_spki.as_bytes()).unwrap();
+        let certificate = node_certificate().signed_by(&key, &*self.agent_ca).unwrap();
+        let answer = json!({
+            "certificate_pem": certificate.pem(),
+            "server_ca_pem": self.server_ca_pem,
+        });
+        Response::new(Full::from(answer.to_string()))
     }
 
     fn verify(&self, line: &[u8]) -> Contact {
@@ -262,17 +282,14 @@ fn write_identity(
 ) -> Vec<u8> {
     let tls = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
     let signing = KeyPair::generate_for(&PKCS_ED25519).unwrap();
-    let mut params = CertificateParams::default();
-    let uri = "spiffe://vigie.example/node/app-01";
-    params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
-    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-    params.not_before = date_time_ymd(2026, 1, 1);
-    params.not_after = date_time_ymd(2099, 1, 31);
     let dir = state_dir.join("identity");
     fs::create_dir(&dir).unwrap();
     for (name, text) in [
         ("tls.key", tls.serialize_pem()),
-        ("tls.pem", params.signed_by(&tls, agent_ca).unwrap().pem()),
+        (
+            "tls.pem",
+            node_certificate().signed_by(&tls, agent_ca).unwrap().pem(),
+        ),
         ("signing.key", signing.serialize_pem()),
         ("server-ca.pem", server_ca.pem()),
         ("collector-id", COLLECTOR_ID.to_owned()),
@@ -287,6 +304,17 @@ fn write_identity(
         std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
     }
     Identity::load(state_dir).unwrap().signing_key().0.to_vec()
+}
+
+/// Valid whenever this runs.
+fn node_certificate() -> CertificateParams {
+    let mut params = CertificateParams::default();
+    let uri = "spiffe://vigie.example/node/app-01";
+    params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    params.not_before = date_time_ymd(2026, 1, 1);
+    params.not_after = date_time_ymd(2099, 1, 31);
+    params
 }
 
 fn server_config(

@@ -2,7 +2,7 @@
 //!
 //! The client is made anew after every failure, every five minutes and after a renewal: a connection kept alive pins an
 //! address that DNS may have moved, and the certificate it began with. It knows nothing of chains or pacing.
-//! Follows no redirect, reads no proxy from the environment, and reads at most [`ANSWER_LEN_MAX`] of an answer.
+//! Follows no redirect, reads no proxy from the environment, and reads at most `ANSWER_LEN_MAX` of an answer.
 
 use std::{error::Error as StdError, sync::Arc, time::Duration};
 

@@ -37,6 +37,12 @@ struct Node {
     stopped: oneshot::Receiver<()>,
 }
 
+#[derive(Clone, Copy)]
+enum Scheduler {
+    Moves,
+    StandsStill,
+}
+
 fn now() -> Now {
     Now {
         wall: Wall(1_795_374_271_207),
@@ -68,7 +74,7 @@ impl Node {
     fn start(dir: &TempDir, collectors: &[std::net::SocketAddr]) -> Self {
         let clock = Arc::new(ManualClock::at(now()));
         let lane = start_lane(dir, &clock);
-        Self::start_on(dir, collectors, clock, lane)
+        Self::start_on(dir, collectors, clock, lane, Scheduler::Moves)
     }
 
     fn start_on(
@@ -76,6 +82,7 @@ impl Node {
         collectors: &[std::net::SocketAddr],
         clock: Arc<ManualClock>,
         lane: Lane,
+        scheduler: Scheduler,
     ) -> Self {
         let identity = Arc::new(Identity::load(dir.path()).unwrap());
         let node = identity.node().clone();
@@ -88,7 +95,10 @@ impl Node {
             lane.clone(),
             Arc::clone(&metrics),
         );
-        tokio::spawn(runner.run());
+        match scheduler {
+            Scheduler::Moves => drop(tokio::spawn(runner.run())),
+            Scheduler::StandsStill => {}
+        }
         let (_fallback, alarm) = Fallback::new(
             Arc::clone(&shared),
             node,
@@ -258,7 +268,7 @@ async fn a_node_that_lost_its_state_goes_on_from_the_collectors_head_without_a_f
     let clock = Arc::new(ManualClock::at(now()));
     let lane = start_lane(&dir, &clock);
     lane.write(line("a", Status::Critical)).await.unwrap();
-    let node = Node::start_on(&dir, &[address], clock, lane);
+    let node = Node::start_on(&dir, &[address], clock, lane, Scheduler::Moves);
     assert!(next(&mut requests).await.lines.is_empty());
     node.is_confirmed().await;
     let kinds: Vec<String> = collector.lines().iter().map(|l| l.kind.clone()).collect();
@@ -280,7 +290,7 @@ async fn a_backlog_of_several_requests_arrives_in_order_also_across_a_restart() 
             .unwrap();
     }
     lane.settle().await.unwrap();
-    let node = Node::start_on(&dir, &[address], clock, lane);
+    let node = Node::start_on(&dir, &[address], clock, lane, Scheduler::Moves);
     node.is_confirmed().await;
     assert_exactly_once(&collector, 600);
     let sizes: Vec<usize> = std::iter::from_fn(|| requests.try_recv().ok())
@@ -332,4 +342,23 @@ async fn a_stop_hands_in_what_is_left() {
     node.stop.send_replace(true);
     (&mut node.stopped).await.unwrap();
     assert_exactly_once(&collector, 1);
+}
+
+#[tokio::test]
+async fn a_node_whose_scheduler_stands_still_falls_silent() {
+    let (collector, mut requests, dir) = Collector::new();
+    let (address, _serving) = collector.serve().await;
+    let clock = Arc::new(ManualClock::at(now()));
+    let lane = start_lane(&dir, &clock);
+    let mut node = Node::start_on(&dir, &[address], clock, lane, Scheduler::StandsStill);
+    next(&mut requests).await;
+    node.last.wait_for(Option::is_some).await.unwrap();
+    node.clock.advance(Duration::from_secs(46));
+    node.says("a", Status::Critical).await;
+    let is_silent = |last: &Option<LastPush>| {
+        last.as_ref()
+            .is_some_and(|last| last.result.contains("stands still"))
+    };
+    node.last.wait_for(is_silent).await.unwrap();
+    assert!(requests.try_recv().is_err());
 }

@@ -270,15 +270,12 @@ impl CheckState {
     }
 
     /// The run did not mention the check itself: whatever was wrong with it is over.
+    /// The check as a whole runs again.
     fn is_fine(&mut self, now: Now) {
-        let Some(state) = self.objects.get(&None) else {
-            return;
-        };
-        let reason = state
-            .against
-            .as_ref()
-            .map_or(state.settled_for.reason, |cause| cause.reason);
-        self.observe(None, Cause::new(Status::Ok, reason), self.patience, now);
+        if self.objects.contains_key(&None) {
+            let cause = Cause::new(Status::Ok, vigie::CHECK_RAN);
+            self.observe(None, cause, self.patience, now);
+        }
     }
 
     fn observe(&mut self, object: Option<Object>, cause: Cause, patience: Patience, now: Now) {

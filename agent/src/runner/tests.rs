@@ -240,7 +240,7 @@ async fn a_hanging_run_is_stopped_at_its_deadline_and_is_unknown() {
     stage.pass(11).await;
     assert_eq!(
         stage.lines().await[1..],
-        ["a - ok check.timeout", "a o ok tcp.ok"]
+        ["a - ok check.ran", "a o ok tcp.ok"]
     );
 }
 
@@ -255,7 +255,7 @@ async fn a_panic_is_a_fault_and_the_check_runs_on() {
         stage.lines().await,
         [
             "a - unknown check.fault",
-            "a - ok check.fault",
+            "a - ok check.ran",
             "a o critical net.refused"
         ]
     );

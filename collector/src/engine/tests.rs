@@ -360,6 +360,7 @@ async fn silence_that_could_not_be_written_is_written_later() {
     bench.memory.broken.store(false, Relaxed);
     let up = bench.line("portail", Status::Ok);
     bench.hand_in(&[up]).await.unwrap();
+    bench.clock.advance(Duration::from_secs(1));
     bench.hand_in(&[]).await.unwrap();
     // Opened by the event that was kept, ended because the node is heard again.
     let disk = bench.memory.disk.lock().unwrap();

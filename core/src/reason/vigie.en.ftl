@@ -6,6 +6,7 @@ check-late = {$with_last_run ->
 }
 check-timeout = not finished in {$after_ms}, stopped: nothing is measured
 check-fault = the check itself broke down: nothing is measured
+check-ran = the check runs again
 object-gone = this object was watched and is gone
 objects-too-many = {$count} objects found, {$max} at most are followed
 contact-listed = reported bad by the node, details on the way

@@ -6,6 +6,7 @@ check-late = {$with_last_run ->
 }
 check-timeout = pas terminé en {$after_ms}, arrêté : rien n'est mesuré
 check-fault = le contrôle lui-même est tombé en panne : rien n'est mesuré
+check-ran = le contrôle fonctionne de nouveau
 object-gone = cet objet était surveillé et n'existe plus
 objects-too-many = {$count} objets trouvés, {$max} au plus sont suivis
 contact-listed = signalé en défaut par le nœud, détails en route

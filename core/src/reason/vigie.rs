@@ -9,6 +9,8 @@ reasons! { Vigie;
     CHECK_TIMEOUT = "check.timeout" { "after_ms": Integer }
     /// The check stopped with a fault of its own.
     CHECK_FAULT = "check.fault" {}
+    /// The check as a whole runs again.
+    CHECK_RAN = "check.ran" {}
     /// The object was there and is gone.
     OBJECT_GONE = "object.gone" {}
     /// The check found more objects than one check may report.

@@ -192,7 +192,7 @@ mod tests {
         let text = "warning = { load1 = \"2\" }\ncritical = { load5 = \"4\", load15 = \"3.5\" }";
         let mut check = settings(&KIND, text).unwrap();
         for (loadavg, status, load_milli) in table {
-            machine.file(LOADAVG, &format!("{loadavg} 1/88 18148\n"));
+            machine.file(LOADAVG, format!("{loadavg} 1/88 18148\n"));
             let seen = check.run(&machine.context()).await.remove(0);
             assert_eq!(
                 (seen.status, &seen.facts["load_milli"]),

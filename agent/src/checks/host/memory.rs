@@ -263,7 +263,7 @@ mod tests {
         let text = "warning = { used = \"90%\", swap = \"50%\" }\ncritical = { used = \"95%\", swap = \"80%\" }";
         let mut check = settings(&KIND, text).unwrap();
         for (available, swap_free, status, reason) in table {
-            machine.file(MEMINFO, &meminfo(available, swap_free));
+            machine.file(MEMINFO, meminfo(available, swap_free));
             let seen = check.run(&machine.context()).await.remove(0);
             assert_eq!(
                 (seen.status, seen.reason.code()),
@@ -277,12 +277,12 @@ mod tests {
     async fn limits_have_defaults_and_swap_has_none() {
         let machine = Machine::default();
         let mut check = settings(&KIND, "").unwrap();
-        machine.file(MEMINFO, &meminfo(40, 0));
+        machine.file(MEMINFO, meminfo(40, 0));
         assert_eq!(
             check.run(&machine.context()).await.remove(0).status,
             Status::Critical
         );
-        machine.file(MEMINFO, &meminfo(900, 0));
+        machine.file(MEMINFO, meminfo(900, 0));
         assert_eq!(
             check.run(&machine.context()).await.remove(0).status,
             Status::Ok

@@ -142,7 +142,7 @@ fn a_trouble_of_running_settles_by_patience_and_ends_when_a_run_does_not_mention
     state.trouble(timeout(), now(3));
     assert_eq!(said(&mut state), ["- unknown check.timeout"]);
     state.result(vec![seen("a", Status::Ok, TCP_OK)], now(4));
-    assert_eq!(said(&mut state), ["- ok check.timeout"]);
+    assert_eq!(said(&mut state), ["- ok check.ran"]);
     state.result(vec![seen("a", Status::Ok, TCP_OK)], now(5));
     assert_eq!(said(&mut state), [""; 0]);
 }
@@ -156,7 +156,7 @@ fn three_intervals_without_a_result_are_late_at_once_and_once() {
     state.judge_lateness(now(4_000));
     assert_eq!(said(&mut state), [format!("- unknown {CHECK_LATE}")]);
     state.result(vec![seen("a", Status::Ok, TCP_OK)], now(5_000));
-    assert_eq!(said(&mut state), ["- ok check.late", "a ok tcp.ok"]);
+    assert_eq!(said(&mut state), ["- ok check.ran", "a ok tcp.ok"]);
     state.resume(now(90_000));
     state.judge_lateness(now(91_000));
     assert_eq!(
