@@ -184,15 +184,14 @@ listen = "127.0.0.1:$agent_metrics_port"
 state_dir = "$dir/agent/state"
 
 [defaults]
-every = "10s"
-timeout = "5s"
+every = "5s"
+timeout = "3s"
 failures = 2
 recoveries = 2
 
 [check.cpu]
 kind = "cpu"
-every = "1m"
-failures = 5
+failures = 12                        # a minute
 warning = { used = "95%" }
 
 [check.memory]
@@ -202,7 +201,6 @@ critical = { used = "95%" }
 
 [check.load]
 kind = "load"
-every = "1m"
 warning = { load5 = "2" }            # per processor
 critical = { load15 = "4" }
 
