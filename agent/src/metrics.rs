@@ -17,11 +17,12 @@ use crate::{checks::Kind, ledger::View};
 
 mod check;
 mod declare;
+mod own;
 pub mod server;
 
 pub use self::check::{CheckMetrics, Ended};
-use self::declare::Declare;
 pub(crate) use self::declare::labels_of;
+use self::{declare::Declare, own::OwnProcess};
 
 /// The lane of the lines of evidence, as the label `lane` has it.
 const ENTRIES: &str = "entries";
@@ -74,6 +75,12 @@ impl Metrics {
             name: "vigie".to_owned(),
             source,
         })?;
+        let own = OwnProcess::new(std::process::id()).map(Box::new);
+        own.and_then(|own| registry.register(own))
+            .map_err(|source| DeclareError {
+                name: "vigie_agent".to_owned(),
+                source,
+            })?;
         let declare = Declare(&registry);
         let check = ["service", "check", "kind"];
         let build = declare.int_gauges(
