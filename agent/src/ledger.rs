@@ -429,7 +429,7 @@ impl Ledger {
                     Some(amnesia.chain(after, node, boot, at))
                 }
                 Rewrite::Line(line) => {
-                    let rewritten = rewrite_after(line, after);
+                    let rewritten = rewrite_after(line, after, node);
                     if let Some(rewritten) = &rewritten {
                         moved.insert(line.seq, rewritten.seq);
                     }

@@ -115,6 +115,8 @@ struct App {
     door: accept::Door,
     ingest: Arc<Ingest>,
     metrics_listener: TcpListener,
+    /// Held as long as this collector lives.
+    _lock: std::fs::File,
     sources: Arc<Sources>,
     operators: Operators,
     health: Arc<Health>,
@@ -127,6 +129,7 @@ impl App {
     async fn build(settings: Settings, clock: Arc<dyn Clock>) -> Result<Self, BuildError> {
         let now = clock.now();
         let pki = Arc::new(Pki::open(&settings.data_dir, now.wall)?);
+        let lock = lock(&settings.data_dir)?;
         let store = SqliteStore::open(&settings.data_dir).await?;
         let state = store.load().await?;
         info!(
@@ -219,6 +222,7 @@ impl App {
             door,
             ingest,
             metrics_listener,
+            _lock: lock,
             sources,
             operators,
             health,
@@ -243,7 +247,7 @@ impl App {
         let mut supervisor = Supervisor::new();
         let agents_address = self.door.local_address();
         let metrics_address = self.metrics_listener.local_addr().ok();
-        let engine = tokio::spawn(self.engine.run(engine_stopped));
+        let mut engine = tokio::spawn(self.engine.run(engine_stopped));
         let door = tokio::spawn(self.door.serve(ingest::router(self.ingest), door_stopped));
         let delivery = tokio::spawn(self.delivery.run(delivery_stopped));
         supervisor.spawn(
@@ -296,6 +300,10 @@ impl App {
                     error!(%lost, "a part of the collector ended");
                     break Exit::Internal;
                 }
+                _ = &mut engine => {
+                    error!("the engine ended");
+                    break Exit::Internal;
+                }
                 () = tick(&mut watchdog) => {
                     if self.health.trouble(self.clock.elapsed()) != Some(Trouble::NotStepping) {
                         systemd.alive();
@@ -320,7 +328,9 @@ impl App {
             })
             .step("last commit", async {
                 stop_engine.send_replace(true);
-                let _ = engine.await;
+                if !engine.is_finished() {
+                    let _ = engine.await;
+                }
             })
             .run(DRAIN_LIMIT)
             .await;
@@ -402,6 +412,20 @@ async fn keep_certificate(pki: Arc<Pki>, clock: Arc<dyn Clock>) {
     }
 }
 
+/// Makes sure that no other collector runs on this folder: opening the store would put the other one out of action.
+fn lock(data_dir: &Path) -> Result<std::fs::File, BuildError> {
+    let path = data_dir.join("lock");
+    let file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|cause| format!("cannot open {}: {cause}", path.display()))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| format!("another collector runs on {}", data_dir.display()))?;
+    Ok(file)
+}
+
 /// Where the receivers of the settings are told.
 fn targets(settings: &Settings) -> Result<Vec<Target>, TargetError> {
     let written = settings
@@ -435,8 +459,7 @@ async fn pass_on(mut reports: mpsc::Receiver<Report>, engine: Handle) {
                 after_order,
             } => engine.refill(receiver, after_order).await,
             Report::Undeliverable { key, .. } => engine.note(Event::Undeliverable { key }).await,
-            // The engine remembers what it sent unlogged from the moment it handed it over.
-            Report::ToldUnlogged { .. } => {}
+            Report::ToldUnlogged { key, .. } => engine.accepted(key).await,
         }
     }
     std::future::pending().await

@@ -5,7 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{PoisonError, RwLock},
+    sync::{
+        PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use vigie_core::{
@@ -31,6 +34,7 @@ pub struct Member {
 #[derive(Debug, Default)]
 pub struct Directory {
     members: RwLock<HashMap<NodeName, Member>>,
+    clock_in_doubt: AtomicBool,
 }
 
 impl Directory {
@@ -39,6 +43,17 @@ impl Directory {
     pub fn find(&self, node: &NodeName) -> Option<Member> {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         members.get(node).cloned()
+    }
+
+    /// Whether the collector's own wall clock is in doubt: then it says nothing about what has expired.
+    #[must_use]
+    pub fn is_clock_in_doubt(&self) -> bool {
+        self.clock_in_doubt.load(Relaxed)
+    }
+
+    /// Takes in whether the wall clock is in doubt.
+    pub fn set_clock_in_doubt(&self, in_doubt: bool) {
+        self.clock_in_doubt.store(in_doubt, Relaxed);
     }
 
     /// Takes in one node's row; `None` when it left.
@@ -52,6 +67,7 @@ impl Directory {
 
     /// Takes in the whole state.
     pub fn replace_all(&self, state: &State) {
+        self.set_clock_in_doubt(state.meta.clock_in_doubt);
         let all = state
             .nodes
             .iter()

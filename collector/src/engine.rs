@@ -51,7 +51,7 @@ use crate::{
     directory::Directory,
     outside_watch::Health,
     status::snapshot,
-    store::{LineKey, Store},
+    store::{CommitError, LineKey, Store},
 };
 
 /// How long a commit may take before pages go out without it.
@@ -78,8 +78,8 @@ const CLOCK_STEP_MS: i64 = 5_000;
 /// How long one pair of clock readings is compared with.
 const ANCHOR_EVERY_MS: i64 = 60_000;
 
-/// How many keys of pages that went out unlogged are remembered: ten times a storm of a thousand alerts.
-const TOLD_MAX: usize = 10_000;
+/// How many pages that went out unlogged are remembered: twice a storm of a thousand alerts, and a few megabytes.
+const TOLD_MAX: usize = 2_000;
 
 /// A request of a node, authenticated and read.
 #[derive(Debug)]
@@ -141,6 +141,8 @@ pub enum Command {
     Do(Event, oneshot::Sender<Result<(), Refusal>>),
     /// New rules.
     Rules(Arc<Rules>, String),
+    /// A page that went out unlogged was accepted.
+    Accepted(Digest),
     /// The fleet as it is.
     Status(oneshot::Sender<Value>),
     /// The courier has room again for messages to this receiver that come after this order.
@@ -224,6 +226,11 @@ impl Handle {
         answer.await.unwrap_or(Err(Refusal::Unavailable))
     }
 
+    /// A page that went out unlogged was accepted by its receiver.
+    pub async fn accepted(&self, key: Digest) {
+        let _ = self.commands.send(Command::Accepted(key)).await;
+    }
+
     /// Puts new rules in force.
     pub async fn load_rules(&self, rules: Arc<Rules>, tzdata: String) {
         let _ = self.commands.send(Command::Rules(rules, tzdata)).await;
@@ -286,26 +293,31 @@ pub struct Engine<S> {
     told: Told,
     /// The last commit failed: what is on disk must be read before the next one.
     is_uncertain: bool,
+    /// Another process opened the store and decides now.
+    is_superseded: bool,
     failed_since_success: u64,
 }
 
-/// Keys of pages that went out unlogged, oldest forgotten first.
+/// Pages that went out while the log could not be written; oldest forgotten first.
 #[derive(Default)]
 struct Told {
     keys: HashSet<Digest>,
-    order: VecDeque<Digest>,
+    messages: VecDeque<Message>,
+    /// Those that their receiver has accepted.
+    accepted: HashSet<Digest>,
 }
 
 impl Told {
-    fn insert(&mut self, key: Digest) -> bool {
-        if !self.keys.insert(key) {
+    fn insert(&mut self, message: &Message) -> bool {
+        if !self.keys.insert(message.key) {
             return false;
         }
-        self.order.push_back(key);
-        if self.order.len() > TOLD_MAX
-            && let Some(oldest) = self.order.pop_front()
+        self.messages.push_back(message.clone());
+        if self.messages.len() > TOLD_MAX
+            && let Some(oldest) = self.messages.pop_front()
         {
-            self.keys.remove(&oldest);
+            self.keys.remove(&oldest.key);
+            self.accepted.remove(&oldest.key);
         }
         true
     }
@@ -367,6 +379,7 @@ impl<S: Store> Engine<S> {
             carried,
             told: Told::default(),
             is_uncertain: false,
+            is_superseded: false,
             failed_since_success: 0,
             parts,
         };
@@ -383,6 +396,10 @@ impl<S: Store> Engine<S> {
         let mut hand_ins = Vec::new();
         loop {
             self.turn(&mut commands, &mut hand_ins).await;
+            if self.is_superseded {
+                error!("another collector took over this data folder; this one ends");
+                return;
+            }
             if *stop.borrow() {
                 self.collect(&mut commands, &mut hand_ins);
                 self.turn(&mut commands, &mut hand_ins).await;
@@ -427,14 +444,10 @@ impl<S: Store> Engine<S> {
         }
         let known = self.known_lines(hand_ins).await;
         for hand_in in hand_ins.drain(..) {
-            match &known {
-                Some(known) => self.step_hand_in(&mut turn, hand_in, known, now),
-                // Without the store replays cannot be told from forks: nothing can be answered, but pages can go out.
-                None => self.step_hand_in(&mut turn, hand_in, &HashSet::new(), now),
-            }
+            self.step_hand_in(&mut turn, hand_in, known.as_ref(), now);
         }
         self.parts.health.stepped(now.elapsed);
-        if known.is_none() {
+        if known.is_none() || self.is_uncertain {
             self.fail_open(turn, now);
         } else if turn.delta.is_empty() {
             if self.failed_since_success == 0 {
@@ -448,13 +461,15 @@ impl<S: Store> Engine<S> {
 
     /// Presence, deadlines, clocks, and what an earlier turn could not write.
     fn step_what_time_brings(&mut self, turn: &mut Turn, now: Now) {
-        let mut events = std::mem::take(&mut self.carried);
-        if self.failed_since_success > 0 && !self.is_uncertain {
+        let mut events = Vec::new();
+        if self.failed_since_success > 0 {
+            // First of all: what was told must be known before what follows is decided.
             events.push(Event::CommitFailed {
                 count: self.failed_since_success,
-                told: self.told.order.iter().copied().collect(),
+                told: self.told.messages.iter().cloned().collect(),
             });
         }
+        events.append(&mut self.carried);
         let wall_ms = now.wall.0 - self.anchor.wall.0;
         let elapsed_ms =
             i64::try_from(now.elapsed.since_ms(self.anchor.elapsed)).unwrap_or(i64::MAX);
@@ -488,9 +503,21 @@ impl<S: Store> Engine<S> {
         }
     }
 
+    /// The rules in force, as an event.
+    fn rules_loaded(&self) -> Event {
+        Event::RulesLoaded {
+            sha256: self.parts.rules.digest(),
+            tzdata: self.parts.tzdata.clone(),
+        }
+    }
+
     fn step(&self, turn: &mut Turn, event: Event, now: Now) -> Outcome {
-        let is_about_failure = matches!(event, Event::CommitFailed { .. });
-        let kept = (!is_about_failure).then(|| event.clone());
+        // What follows from the state will follow again; only what happened once has to be kept.
+        let follows_again = matches!(
+            event,
+            Event::CommitFailed { .. } | Event::Deadline | Event::ClockTrusted { uid: None }
+        );
+        let kept = (!follows_again).then(|| event.clone());
         let outcome = fleet::step(&self.state, &mut turn.delta, &self.parts.rules, event, now);
         turn.noted.extend(kept);
         outcome
@@ -511,9 +538,17 @@ impl<S: Store> Engine<S> {
                 }
             }
             Command::Rules(rules, tzdata) => {
-                let sha256 = rules.digest();
                 self.parts.rules = rules;
-                self.step(turn, Event::RulesLoaded { sha256, tzdata }, now);
+                self.parts.tzdata = tzdata;
+                let loaded = self.rules_loaded();
+                self.step(turn, loaded, now);
+            }
+            Command::Accepted(key) => {
+                if self.state.outbox.contains_key(&key) {
+                    self.step(turn, Event::Delivered { key }, now);
+                } else if self.told.keys.contains(&key) {
+                    self.told.accepted.insert(key);
+                }
             }
             Command::Status(reply) => {
                 let _ = reply.send(snapshot(
@@ -568,7 +603,7 @@ impl<S: Store> Engine<S> {
         &mut self,
         turn: &mut Turn,
         hand_in: HandIn,
-        known: &HashSet<LineKey>,
+        known: Option<&HashSet<LineKey>>,
         now: Now,
     ) {
         let HandIn {
@@ -614,10 +649,17 @@ impl<S: Store> Engine<S> {
                 not_after,
             });
         }
+        if expired.is_none() && self.state.alerts.contains_key(&expired_alert) {
+            step(Event::NodeValid { node: node.clone() });
+        }
         self.presence.stamp(&node, received);
-        self.presence.said(&node, &contact, received);
         let doubt = expired.is_some();
         let head_seq = contact.head.seq;
+        if self.presence.is_overtaken(&node, &contact, row.head.seq) {
+            self.answer_overtaken(&node, reply);
+            return;
+        }
+        self.presence.said(&node, &contact, received);
         step(Event::Contact {
             node: node.clone(),
             doubt,
@@ -630,7 +672,8 @@ impl<S: Store> Engine<S> {
             // Only a line at or below the head can be one that came earlier in this very turn.
             let head = overlaid_head(&self.state, &turn.delta, &node);
             let is_old = seq.is_none_or(|seq| seq <= head.seq);
-            let is_replay = known.contains(&key)
+            // Without the store a replay cannot be told from a fork. Nothing is answered then, so the line comes again.
+            let is_replay = known.map_or(is_old, |known| known.contains(&key))
                 || is_old
                     && turn.delta.lines.iter().any(|stored| {
                         stored.sha256 == sha256
@@ -669,6 +712,21 @@ impl<S: Store> Engine<S> {
         });
     }
 
+    /// A request that hung in the network while a later one was taken: its lines are stored or will come again.
+    fn answer_overtaken(
+        &self,
+        node: &NodeName,
+        reply: oneshot::Sender<Result<EntriesAnswer, Refusal>>,
+    ) {
+        let answer = self.state.nodes.get(node).map(|row| EntriesAnswer {
+            durable: row.head,
+            refused: Vec::new(),
+            log: self.state.meta.frontier.checkpoint(),
+            statements: Vec::new(),
+        });
+        let _ = reply.send(answer.ok_or(Refusal::UnknownNode));
+    }
+
     async fn commit(&mut self, turn: Turn, now: Now) {
         let started = std::time::Instant::now();
         let result = timeout(COMMIT_TIMEOUT, self.parts.store.commit(&turn.delta)).await;
@@ -682,6 +740,7 @@ impl<S: Store> Engine<S> {
             }
             Ok(Err(cause)) => {
                 error!(cause = &cause as &dyn std::error::Error, "cannot commit");
+                self.is_superseded |= matches!(cause, CommitError::Superseded { .. });
                 self.fail_open(turn, now);
             }
             Err(_) => {
@@ -709,15 +768,25 @@ impl<S: Store> Engine<S> {
             }
         }
         self.state.merge(delta);
-        let (told, untold): (Vec<Message>, Vec<Message>) = messages
-            .into_iter()
-            .partition(|message| self.told.keys.contains(&message.key));
-        self.carried.extend(
-            told.into_iter()
-                .map(|message| Event::Delivered { key: message.key }),
-        );
-        self.parts.courier.take(in_order(untold));
+        self.parts
+            .directory
+            .set_clock_in_doubt(self.state.meta.clock_in_doubt);
+        self.hand_over(messages);
+        self.told = Told::default();
         self.answer(turn);
+    }
+
+    /// Gives messages of the outbox to the courier, but for those that were accepted before they were written down. What
+    /// the courier has unlogged and unaccepted it takes as logged from now on.
+    fn hand_over(&mut self, messages: Vec<Message>) {
+        let (accepted, waiting): (Vec<Message>, Vec<Message>) = messages
+            .into_iter()
+            .partition(|message| self.told.accepted.contains(&message.key));
+        let delivered = accepted
+            .into_iter()
+            .map(|message| Event::Delivered { key: message.key });
+        self.carried.extend(delivered);
+        self.parts.courier.take(in_order(waiting));
     }
 
     /// Answers everybody who waits, from a state that is on disk.
@@ -756,11 +825,11 @@ impl<S: Store> Engine<S> {
             .into_values()
             .flatten()
             .filter(is_page)
-            .filter(|message| self.told.insert(message.key))
             .collect();
         if self.failed_since_success == 0 {
             pages.extend(self.own_alarm(now));
         }
+        pages.retain(|message| self.told.insert(message));
         self.failed_since_success += 1;
         if !pages.is_empty() {
             warn!(
@@ -772,7 +841,16 @@ impl<S: Store> Engine<S> {
                 .fetch_add(pages.len() as u64, Relaxed);
             self.parts.courier.take_unlogged(in_order(pages));
         }
-        self.carried.extend(turn.noted);
+        // Rules that were loaded several times meanwhile are loaded once, as they are now, and before all else.
+        let (rules_loaded, others): (Vec<Event>, Vec<Event>) = turn
+            .noted
+            .into_iter()
+            .partition(|event| matches!(event, Event::RulesLoaded { .. }));
+        self.carried = others;
+        if !rules_loaded.is_empty() {
+            let at = usize::from(matches!(self.carried.first(), Some(Event::Started { .. })));
+            self.carried.insert(at, self.rules_loaded());
+        }
         for waiting in turn.waiting {
             match waiting {
                 Waiting::HandIn { reply, .. } => drop(reply.send(Err(Refusal::Unavailable))),
@@ -798,6 +876,7 @@ impl<S: Store> Engine<S> {
                 receiver: receiver.clone(),
                 notice: Notice::Open,
                 number: 0,
+                opening,
                 alert: alert.clone(),
                 services: subject.services.clone(),
                 criticality: subject.criticality,
@@ -821,15 +900,13 @@ impl<S: Store> Engine<S> {
                 let unsent: Vec<Message> = state
                     .outbox
                     .iter()
-                    .filter(|(key, _)| {
-                        !self.state.outbox.contains_key(key) && !self.told.keys.contains(key)
-                    })
+                    .filter(|(key, _)| !self.state.outbox.contains_key(key))
                     .map(|(_, message)| message.clone())
                     .collect();
                 self.state = state;
                 self.is_uncertain = false;
                 self.parts.directory.replace_all(&self.state);
-                self.parts.courier.take(in_order(unsent));
+                self.hand_over(unsent);
             }
             Ok(Err(cause)) => {
                 error!(

@@ -30,19 +30,20 @@ pub fn snapshot(state: &State, rules: &Rules, presence: &Presence, now: Now) -> 
                 .max_by_key(|status| status.rank());
             let plan = state.plans.get(name).and_then(|plan| plan.complete.as_ref());
             let last_contact = presence.last_contact(name);
+            let is_heard = last_contact.is_some() && !presence.is_silent(name);
             let is_settled = plan.is_some_and(|(_, plan)| {
-                plan.keys().all(|check| node.settled.contains(check))
+                !plan.is_empty() && plan.keys().all(|check| node.settled.contains(check))
             });
             let status = match worst {
                 Some(worst) => worst,
                 // Never shown as ok before every check it planned has spoken.
-                None if is_settled && last_contact.is_some() => Status::Ok,
+                None if is_settled && is_heard && !node.denied => Status::Ok,
                 None => Status::Unknown,
             };
             json!({
                 "node": name.as_str(),
                 "status": status.as_str(),
-                "up": last_contact.is_some() && !presence.is_silent(name),
+                "up": is_heard,
                 "last_contact": last_contact.map(|at| at.to_string()),
                 "checks": plan.map(|(_, plan)| plan.len()),
                 "seq": node.head.seq,

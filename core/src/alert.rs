@@ -113,6 +113,8 @@ pub struct Message {
     pub notice: Notice,
     /// The alert's number.
     pub number: u64,
+    /// What identifies this opening of the alert, as in [`Alert::opening`].
+    pub opening: u64,
     /// Which alert.
     pub alert: AlertKey,
     /// Services concerned.

@@ -55,6 +55,8 @@ struct Heard {
     /// When it joined, if that was after the collector's start: it has the usual time for its first contact.
     joined: Option<Elapsed>,
     offset_ms: Option<i64>,
+    /// Its clock at its last contact, and when that was.
+    said_at: Option<(Wall, Elapsed)>,
     said_seq: u64,
     said_plan: Option<Digest>,
     owes_since: Option<(Elapsed, u64)>,
@@ -112,9 +114,18 @@ impl Presence {
     /// What its contact said, once its signature was found good.
     pub fn said(&mut self, node: &NodeName, contact: &Contact, received: Now) {
         let heard = self.nodes.entry(node.clone()).or_default();
+        heard.said_at = Some((contact.at, received.elapsed));
         heard.offset_ms = Some(contact.at.0.saturating_sub(received.wall.0));
         heard.said_seq = contact.head.seq;
         heard.said_plan = contact.plan;
+    }
+
+    /// Whether a contact is one that was overtaken: older than the last, and of a chain that has gone on since. What it
+    /// says is wrong was wrong then, and nothing would ever end it.
+    #[must_use]
+    pub fn is_overtaken(&self, node: &NodeName, contact: &Contact, head_seq: u64) -> bool {
+        let last = self.nodes.get(node).and_then(|heard| heard.said_at);
+        contact.head.seq < head_seq && last.is_some_and(|(at, _)| contact.at < at)
     }
 
     /// The node left the fleet.
@@ -205,9 +216,8 @@ impl Presence {
         }
         for name in newly_heard {
             self.set_silent(&name, false);
-            if !self.cut.values().any(|nodes| nodes.contains(&name)) {
-                events.push(Event::NodeHeard { node: name });
-            }
+            // Also inside a site that is cut: it may have an alert of its own, from before or between.
+            events.push(Event::NodeHeard { node: name });
         }
         self.end_cuts(&mut newly_silent, events);
         if newly_silent.is_empty() {
@@ -238,7 +248,7 @@ impl Presence {
                 })
                 .map(|name| (*name).clone())
                 .collect();
-            if members.len() >= SITE_NODES_MIN && together.len() * 2 > members.len() {
+            if together.len() >= SITE_NODES_MIN && together.len() * 2 > members.len() {
                 let others_heard = self.nodes.iter().any(|(name, heard)| {
                     !together.contains(name) && overdue(heard) < silent_after / 2
                 });
@@ -308,7 +318,12 @@ impl Presence {
                     now.elapsed.since_ms(last.elapsed) <= CLOCK_WITNESS_AGE_MAX_MS
                 })
             })
-            .filter_map(|heard| heard.offset_ms)
+            .filter_map(|heard| {
+                // Its clock as it is now against ours as it is now: an offset from before our step says nothing.
+                let (at, received) = heard.said_at?;
+                let passed_ms = i64::try_from(now.elapsed.since_ms(received)).ok()?;
+                Some(at.0.saturating_add(passed_ms).saturating_sub(now.wall.0))
+            })
             .collect();
         offsets.sort_unstable();
         offsets.len() >= CLOCK_WITNESSES_MIN
@@ -318,6 +333,9 @@ impl Presence {
 
 impl Heard {
     fn poll_withheld(&mut self, name: &NodeName, has_seq: u64, now: Now, events: &mut Vec<Event>) {
+        if self.said_at.is_none() {
+            return; // It has said nothing since the collector's start.
+        }
         if self.said_seq <= has_seq {
             self.owes_since = None;
             if std::mem::take(&mut self.withheld) {
@@ -325,8 +343,10 @@ impl Heard {
             }
             return;
         }
+        // A debt is paid when what was promised then has come, not when some of it has: a trickle of old lines would
+        // keep everything new in the past.
         match self.owes_since {
-            Some((since, seq)) if seq == has_seq => {
+            Some((since, promised)) if has_seq < promised => {
                 if !self.withheld && now.elapsed.since_ms(since) >= WITHHELD_AFTER_MS {
                     self.withheld = true;
                     events.push(Event::EntriesWithheld {
@@ -336,7 +356,7 @@ impl Heard {
                     });
                 }
             }
-            _ => self.owes_since = Some((now.elapsed, has_seq)),
+            _ => self.owes_since = Some((now.elapsed, self.said_seq)),
         }
     }
 

@@ -235,6 +235,24 @@ impl Rules {
         }
     }
 
+    /// What the alert that a whole site is silent concerns: everything its groups stand for, and vigie itself.
+    #[must_use]
+    pub fn site_subject(&self, site: &str) -> Subject {
+        let groups: BTreeMap<_, _> = self
+            .groups
+            .iter()
+            .filter(|(_, group)| group.site.as_str() == site)
+            .collect();
+        let mut subject = self.own_subject();
+        let services = groups
+            .values()
+            .flat_map(|group| group.services.iter().cloned());
+        subject.services.extend(services);
+        subject.sites = groups.values().map(|group| group.site.clone()).collect();
+        subject.groups = groups.into_keys().cloned().collect();
+        subject
+    }
+
     /// The first route that takes the alert, with its position. `None` only when the settings end without a route for
     /// all, which the settings reader refuses.
     #[must_use]

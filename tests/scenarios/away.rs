@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use vigie_core::{entry::Head, status::Status};
-use vigie_tests::harness::{Agent, Collector, DrivenClock, Manner, Webhook, entries_of, eventually, replays};
+use vigie_tests::harness::{
+    Agent, Collector, DrivenClock, Manner, Webhook, entries_of, events_of, eventually, replays,
+};
 
 use crate::fleet::fleet;
 
@@ -17,12 +19,15 @@ const TURNS: usize = 20;
 const GROWTH_MAX_KIB: u64 = 1_024;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_hour_without_a_collector_costs_no_memory_and_afterwards_the_present_is_told_and_the_past_is_kept() {
+async fn an_hour_without_a_collector_costs_no_memory_and_afterwards_the_present_is_told_and_the_past_is_kept()
+ {
     let clock = Arc::new(DrivenClock::new());
     let service = Webhook::start().await;
     let webhook = Webhook::start().await;
-    let mut collector =
-        Collector::with(fleet(&["app-01"]) + &webhook.as_only_receiver()).clock(&clock).start().await;
+    let mut collector = Collector::with(fleet(&["app-01"]) + &webhook.as_only_receiver())
+        .clock(&clock)
+        .start()
+        .await;
     let settings = format!(
         r#"
         [check.portail]
@@ -41,7 +46,10 @@ async fn an_hour_without_a_collector_costs_no_memory_and_afterwards_the_present_
         "#,
         service.url()
     );
-    let agent = Agent::with(settings).clock(&clock).start(&collector, "app-01").await;
+    let agent = Agent::with(settings)
+        .clock(&clock)
+        .start(&collector, "app-01")
+        .await;
     {
         let _flight = clock.keep_flying();
         collector.is_fine("app-01").await;
@@ -65,8 +73,14 @@ async fn an_hour_without_a_collector_costs_no_memory_and_afterwards_the_present_
     }
     let (early, late) = (early.expect("there are turns"), agent.program().memory());
     println!("memory early {early:?}, late {late:?}; spool {spooled:?}");
-    assert!(late.rss_anon_kib <= early.rss_anon_kib + GROWTH_MAX_KIB, "early {early:?}, late {late:?}");
-    assert!(spooled.is_sorted() && spooled[0] < spooled[TURNS - 1], "the spool grows: {spooled:?}");
+    assert!(
+        late.rss_anon_kib <= early.rss_anon_kib + GROWTH_MAX_KIB,
+        "early {early:?}, late {late:?}"
+    );
+    assert!(
+        spooled.is_sorted() && spooled[0] < spooled[TURNS - 1],
+        "the spool grows: {spooled:?}"
+    );
 
     service.behave(Manner::Answers(503));
     clock.fly(TURN).await;
@@ -78,23 +92,43 @@ async fn an_hour_without_a_collector_costs_no_memory_and_afterwards_the_present_
     eventually("the spool is drained", async || {
         let ledger = agent.status()?["ledger"].clone();
         let is_drained = ledger["head"] == ledger["confirmed"] && ledger["unsent_bytes"] == 0;
-        if is_drained { Ok(()) } else { Err(ledger.to_string()) }
+        if is_drained {
+            Ok(())
+        } else {
+            Err(ledger.to_string())
+        }
     })
     .await;
     let lines = webhook.lines();
-    assert_eq!(lines.len(), 2, "what began and ended meanwhile wakes nobody: {lines:?}");
+    assert_eq!(
+        lines.len(),
+        2,
+        "what began and ended meanwhile wakes nobody: {lines:?}"
+    );
     webhook.expect_each_once();
 
     let mut agent = agent;
     agent.stop().await;
     collector.stop().await;
+    let events = events_of(&collector.data_dir()).await;
+    let position = |wanted: &dyn Fn(&serde_json::Value) -> bool| events.iter().position(wanted);
+    let opened = position(&|event| event["decided"] == "alert.opened");
+    let past = position(&|event| event["kind"] == "entry" && event["line"]["status"] == "critical");
+    assert!(
+        opened.is_some() && opened < past,
+        "the present is decided before the past is read: {opened:?} {past:?}"
+    );
+
     let entries = entries_of(&collector.data_dir(), "app-01").await;
     let mut head = Head::EMPTY;
     for entry in &entries {
         assert!(entry.follows(head), "{entry:?} does not follow {head:?}");
         head = entry.head();
     }
-    let fell = entries.iter().filter(|entry| entry.status == Some(Status::Critical)).count();
+    let fell = entries
+        .iter()
+        .filter(|entry| entry.status == Some(Status::Critical))
+        .count();
     assert!(fell >= TURNS, "the past is on record: {fell}");
     replays(&collector.data_dir()).await;
 }

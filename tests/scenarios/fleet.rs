@@ -1,6 +1,7 @@
 //! The fleets and checks that the stories share.
 
-use vigie_tests::harness::{HandAgent, Collector};
+use vigie_core::status::Status;
+use vigie_tests::harness::{Collector, HandAgent};
 
 /// Settings of a fleet whose nodes serve two services, one of them critical.
 pub fn fleet(nodes: &[&str]) -> String {
@@ -39,10 +40,15 @@ pub fn watches(url: &str) -> String {
     )
 }
 
-/// Joins a node driven by hand that plans `checks` for the critical service.
+/// Joins a node driven by hand that plans `checks` for the critical service and finds them well.
 pub async fn hand_agent(collector: &Collector, node: &str, checks: &[&str]) -> HandAgent {
     let mut agent = HandAgent::join(collector, node).await;
-    let plan = agent.plans(checks, Some("dossier-patient"));
-    agent.hands_in(&plan).await;
+    let mut lines = agent.plans(checks, Some("dossier-patient"));
+    lines.extend(
+        checks
+            .iter()
+            .map(|check| agent.finds(check, None, Status::Ok)),
+    );
+    agent.hands_in(&lines).await;
     agent
 }

@@ -3,18 +3,27 @@
 use std::{
     fs::{File, OpenOptions},
     io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
+    time::Duration,
 };
 
 use tempfile::TempDir;
-use vigie_core::status::Status;
-use vigie_tests::harness::{Collector, Webhook, eventually, run};
+use vigie_core::{entry::Line, status::Status};
+use vigie_tests::harness::{Answer, Collector, DrivenClock, HandAgent, Webhook, eventually, run};
 
 use crate::fleet::{fleet, hand_agent};
 
 /// Room for the database, its log, the reserve and some filling.
 const DISK_SIZE: &str = "48m";
+
+/// What was done this long ago counts as done no more.
+const LATELY: Duration = Duration::from_secs(40);
+
+/// Lines of one request that is to find no room: far more than the slack of a file.
+const LINES_A_TIME: usize = 200;
 
 /// A small file system of its own. Unmounted when dropped.
 struct SmallDisk(TempDir);
@@ -24,7 +33,15 @@ impl SmallDisk {
     fn mount() -> Option<Self> {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut mount = Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", &format!("size={DISK_SIZE},mode=0700"), "vigie-test"]).arg(dir.path());
+        mount
+            .args([
+                "-t",
+                "tmpfs",
+                "-o",
+                &format!("size={DISK_SIZE},mode=0700"),
+                "vigie-test",
+            ])
+            .arg(dir.path());
         run(&mut mount).status.success().then(|| Self(dir))
     }
 
@@ -55,7 +72,11 @@ struct Filling {
 impl Filling {
     fn of(disk: &Path) -> Self {
         let path = disk.join("filling");
-        let file = OpenOptions::new().create(true).append(true).open(&path).expect("a file can be made");
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .expect("a file can be made");
         Self { path, file }
     }
 }
@@ -93,7 +114,8 @@ impl Holding {
             .expect("python3 is installed");
         let mut said = String::new();
         let stdout = child.stdout.as_mut().expect("its output is a pipe");
-        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut said).expect("it says when it holds it");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(stdout), &mut said)
+            .expect("it says when it holds it");
         Self(child)
     }
 }
@@ -109,8 +131,38 @@ impl Drop for Holding {
     }
 }
 
+fn obstacle(disk: Option<&SmallDisk>, collector: &Collector) -> Box<dyn Obstacle + Send> {
+    match disk {
+        Some(disk) => Box::new(Filling::of(disk.path())),
+        None => {
+            println!("this user may not mount: the database is held by another process instead");
+            Box::new(Holding::of(&collector.data_dir()))
+        }
+    }
+}
+
+/// Uses up what the reserve and SQLite's own files still have room for, with lines that wake nobody. Returns those that
+/// were not written.
+async fn until_nothing_is_written(agent: &mut HandAgent, obstacle: &mut dyn Obstacle) -> Vec<Line> {
+    eventually("the collector cannot write", async || {
+        obstacle.insist();
+        let chatter = [Status::Warning, Status::Ok].into_iter().cycle();
+        let lines: Vec<Line> = chatter
+            .take(LINES_A_TIME)
+            .map(|status| agent.finds("base", None, status))
+            .collect();
+        match agent.hand_in(&lines).await {
+            Answer { status: 503, .. } => Ok(lines),
+            Answer { status: 200, .. } => Err("it was still written".to_owned()),
+            answer => Err(format!("{answer:?}")),
+        }
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_critical_alert_goes_out_although_the_disk_is_full_and_is_not_told_again_when_there_is_room() {
+async fn a_critical_alert_goes_out_although_the_disk_is_full_and_is_not_told_again_when_there_is_room()
+ {
     let disk = SmallDisk::mount();
     let webhook = Webhook::start().await;
     let mut settings = Collector::with(fleet(&["app-01"]) + &webhook.as_only_receiver());
@@ -121,34 +173,76 @@ async fn a_critical_alert_goes_out_although_the_disk_is_full_and_is_not_told_aga
     let mut agent = hand_agent(&collector, "app-01", &["portail", "base"]).await;
     collector.is_fine("app-01").await;
 
-    let mut obstacle: Box<dyn Obstacle + Send> = match &disk {
-        Some(disk) => Box::new(Filling::of(disk.path())),
-        None => {
-            println!("this user may not mount: the database is held by another process instead");
-            Box::new(Holding::of(&collector.data_dir()))
-        }
-    };
-    let down = [agent.finds("portail", None, Status::Critical)];
-    eventually("the collector cannot write", async || {
-        obstacle.insist();
-        let answer = agent.hand_in(&down).await;
-        match answer.status {
-            503 => Ok(()),
-            // The reserve gave room for this one; the next finds none. It must be something new to be written at all.
-            200 => Err("it was still written".to_owned()),
-            _ => Err(format!("{answer:?}")),
-        }
-    })
-    .await;
+    let mut obstacle = obstacle(disk.as_ref(), &collector);
+    let mut kept = until_nothing_is_written(&mut agent, &mut *obstacle).await;
+    obstacle.insist();
+    kept.push(agent.finds("portail", None, Status::Critical));
+    assert_eq!(agent.hand_in(&kept).await.status, 503);
     let page = webhook.hears_line("open app-01 portail critical").await;
     webhook.hears_reason("@collector", "commit.failed").await;
 
     drop(obstacle);
-    agent.hands_in(&down).await;
+    agent.hands_in(&kept).await;
     let up = [agent.finds("portail", None, Status::Ok)];
     agent.hands_in(&up).await;
     webhook.hears_line("close app-01 portail").await;
-    let pages = webhook.told().into_iter().filter(|told| told.line().starts_with("open app-01 portail")).count();
-    assert_eq!(pages, 1, "told when it could not be written, and not again: {page:?}");
+    let pages = webhook
+        .told()
+        .into_iter()
+        .filter(|told| told.line().starts_with("open app-01 portail"))
+        .count();
+    assert_eq!(
+        pages, 1,
+        "told when it could not be written, and not again: {page:?}"
+    );
     collector.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outside_watch_hears_nothing_while_nothing_can_be_written() {
+    let disk = SmallDisk::mount();
+    let clock = Arc::new(DrivenClock::new());
+    let outside = Webhook::start().await;
+    let secrets = tempfile::tempdir().expect("a temporary folder");
+    let url_file = secrets.path().join("outside-watch-url");
+    let mut file = OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(&url_file)
+        .expect("a secret can be written");
+    file.write_all(outside.url().as_bytes())
+        .expect("a secret can be written");
+    let watch = format!("[outside_watch]\nurl_file = {url_file:?}\nevery = \"10s\"\n");
+    let mut settings = Collector::with(fleet(&["app-01"]) + &watch).clock(&clock);
+    if let Some(disk) = &disk {
+        settings = settings.data_on(disk.path());
+    }
+    let collector = settings.start().await;
+    let mut agent = hand_agent(&collector, "app-01", &["portail", "base"]).await;
+    let _flight = clock.keep_flying();
+    let pinged_beyond = async |count: usize| {
+        let what = format!("the outside watch is pinged more than {count} times");
+        eventually(&what, async || match outside.told().len() {
+            pings if pings > count => Ok(()),
+            pings => Err(pings.to_string()),
+        })
+        .await;
+    };
+    pinged_beyond(3).await;
+
+    let mut obstacle = obstacle(disk.as_ref(), &collector);
+    let mut kept = until_nothing_is_written(&mut agent, &mut *obstacle).await;
+    kept.push(agent.finds("portail", None, Status::Critical));
+    // What was done lately still counts for half a minute.
+    clock.fly(LATELY).await;
+    obstacle.insist();
+    assert_eq!(agent.hand_in(&kept).await.status, 503);
+    let pings = outside.told().len();
+    clock.fly(10 * LATELY).await;
+    assert_eq!(outside.told().len(), pings, "it would call somebody now");
+
+    drop(obstacle);
+    agent.hands_in(&kept).await;
+    pinged_beyond(pings).await;
 }

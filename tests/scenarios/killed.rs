@@ -7,7 +7,9 @@ use std::sync::{
 
 use tokio::task::JoinSet;
 use vigie_core::{entry::Head, status::Status};
-use vigie_tests::harness::{Agent, Collector, Manner, Nginx, Webhook, entries_of, eventually, replays};
+use vigie_tests::harness::{
+    Agent, Collector, Manner, Nginx, Webhook, entries_of, eventually, random, replays,
+};
 
 use crate::fleet::{fleet, hand_agent, watches};
 
@@ -21,19 +23,15 @@ const ALERTS: usize = NODES.len() * CHECKS_PER_NODE;
 /// How often the collector is killed while the alerts come in.
 const KILLS: usize = 6;
 
-/// A number below `bound` that the next run will not choose: the moments of the kills are not to be the same ones.
-fn random(bound: usize) -> usize {
-    let mut bytes = [0; 8];
-    aws_lc_rs::rand::fill(&mut bytes).expect("the system has randomness");
-    usize::from_le_bytes(bytes) % bound
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn two_hundred_alerts_accepted_between_kills_with_the_receiver_away_are_each_delivered_once() {
+async fn two_hundred_alerts_accepted_between_kills_with_the_receiver_away_are_each_delivered_once()
+{
     let mut webhook = Webhook::away();
     let settings = fleet(&NODES) + &webhook.as_only_receiver();
     let mut collector = Collector::with(settings).start().await;
-    let checks: Vec<String> = (0..CHECKS_PER_NODE).map(|n| format!("check-{n:02}")).collect();
+    let checks: Vec<String> = (0..CHECKS_PER_NODE)
+        .map(|n| format!("check-{n:02}"))
+        .collect();
     let checks: Vec<&str> = checks.iter().map(String::as_str).collect();
 
     let accepted = Arc::new(AtomicUsize::new(0));
@@ -57,9 +55,11 @@ async fn two_hundred_alerts_accepted_between_kills_with_the_receiver_away_are_ea
     moments.sort_unstable();
     println!("killed after {moments:?} of {ALERTS} were accepted");
     for moment in moments {
-        eventually("so many alerts were accepted", async || match accepted.load(SeqCst) {
-            count if count >= moment => Ok(()),
-            count => Err(count.to_string()),
+        eventually("so many alerts were accepted", async || {
+            match accepted.load(SeqCst) {
+                count if count >= moment => Ok(()),
+                count => Err(count.to_string()),
+            }
         })
         .await;
         collector.kill();
@@ -72,20 +72,26 @@ async fn two_hundred_alerts_accepted_between_kills_with_the_receiver_away_are_ea
     webhook.behave(Manner::LosesAnswer);
     webhook.come_back().await;
     collector.restart().await;
-    eventually("some answers were lost", async || match webhook.told().len() {
-        3.. => Ok(()),
-        few => Err(few.to_string()),
+    eventually("some answers were lost", async || {
+        match webhook.told().len() {
+            3.. => Ok(()),
+            few => Err(few.to_string()),
+        }
     })
     .await;
     webhook.behave(Manner::Accepts);
-    eventually("all alerts are delivered", async || match webhook.lines().len() {
-        count if count >= ALERTS => Ok(()),
-        count => Err(count.to_string()),
+    eventually("all alerts are delivered", async || {
+        match webhook.lines().len() {
+            count if count >= ALERTS => Ok(()),
+            count => Err(count.to_string()),
+        }
     })
     .await;
-    eventually("nothing waits any more", async || match collector.try_status().await?["messages_waiting"].as_u64() {
-        Some(0) => Ok(()),
-        waiting => Err(format!("{waiting:?}")),
+    eventually("nothing waits any more", async || {
+        match collector.try_status().await?["messages_waiting"].as_u64() {
+            Some(0) => Ok(()),
+            waiting => Err(format!("{waiting:?}")),
+        }
     })
     .await;
     webhook.expect_each_once();
@@ -93,7 +99,11 @@ async fn two_hundred_alerts_accepted_between_kills_with_the_receiver_away_are_ea
     lines.sort();
     let mut expected: Vec<String> = NODES
         .iter()
-        .flat_map(|node| checks.iter().map(move |check| format!("open {node} {check} critical")))
+        .flat_map(|node| {
+            checks
+                .iter()
+                .map(move |check| format!("open {node} {check} critical"))
+        })
         .collect();
     expected.sort();
     assert_eq!(lines, expected);
@@ -108,7 +118,9 @@ async fn an_agent_killed_at_any_moment_loses_no_line_and_hands_none_in_twice() {
     let webhook = Webhook::start().await;
     let settings = fleet(&["app-01"]) + &webhook.as_only_receiver();
     let mut collector = Collector::with(settings).start().await;
-    let mut agent = Agent::with(watches(&nginx.url())).start(&collector, "app-01").await;
+    let mut agent = Agent::with(watches(&nginx.url()))
+        .start(&collector, "app-01")
+        .await;
     collector.is_fine("app-01").await;
 
     // With the collector there, and then with lines that wait for it.
@@ -129,7 +141,11 @@ async fn an_agent_killed_at_any_moment_loses_no_line_and_hands_none_in_twice() {
     let confirmed = eventually("everything was handed in", async || {
         let status = agent.status()?;
         let ledger = &status["ledger"];
-        if ledger["head"] == ledger["confirmed"] { Ok(ledger.clone()) } else { Err(ledger.to_string()) }
+        if ledger["head"] == ledger["confirmed"] {
+            Ok(ledger.clone())
+        } else {
+            Err(ledger.to_string())
+        }
     })
     .await;
     assert_eq!(confirmed["lines_lost"], 0);
@@ -146,7 +162,10 @@ async fn an_agent_killed_at_any_moment_loses_no_line_and_hands_none_in_twice() {
     let count = |kind: &str| entries.iter().filter(|entry| entry.kind == kind).count();
     assert_eq!(count("agent.start"), 9, "one for each start");
     assert_eq!((count("agent.amnesia"), count("entries.lost")), (0, 0));
-    let fell = entries.iter().filter(|entry| entry.status == Some(Status::Critical)).count();
+    let fell = entries
+        .iter()
+        .filter(|entry| entry.status == Some(Status::Critical))
+        .count();
     assert!(fell >= 4, "each failure is a line: {fell}");
     replays(&collector.data_dir()).await;
 }

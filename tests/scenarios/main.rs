@@ -8,4 +8,7 @@ mod identity;
 mod killed;
 mod outage;
 mod quiet;
+mod random_run;
+mod receiver;
 mod settings;
+mod silence;

@@ -12,20 +12,37 @@ fn write(dir: &Path, name: &str, text: &str) {
 /// Expects `mistakes`, each as its place and a part of what is said, and nothing else.
 fn expect_mistakes(said: &str, mistakes: &[(&str, &str)]) {
     for (place, part) in mistakes {
-        let found = said.lines().any(|line| line.contains(place) && line.contains(part));
+        let found = said
+            .lines()
+            .any(|line| line.contains(place) && line.contains(part));
         assert!(found, "{place} … {part} is not among:\n{said}");
     }
     let lines = said.lines().filter(|line| line.contains(".toml:")).count();
     assert_eq!(lines, mistakes.len(), "{said}");
-    let mended = said.lines().filter(|line| line.contains(".toml:") && line.contains("; ")).count();
-    assert_eq!(mended, mistakes.len(), "each says what to write instead:\n{said}");
+    let mended = said
+        .lines()
+        .filter(|line| line.contains(".toml:") && line.contains("; "))
+        .count();
+    assert_eq!(
+        mended,
+        mistakes.len(),
+        "each says what to write instead:\n{said}"
+    );
 }
 
 #[tokio::test]
 async fn seven_mistakes_over_three_files_of_a_collector_are_told_in_one_run() {
     let collector = Collector::with("").prepare();
-    let dir = collector.config().parent().expect("settings are in a folder").to_owned();
-    write(&dir, "collector.toml", "listen = \"here\"\nsilent_after = \"2 sheep\"\nlanguage = \"de\"\n");
+    let dir = collector
+        .config()
+        .parent()
+        .expect("settings are in a folder")
+        .to_owned();
+    write(
+        &dir,
+        "collector.toml",
+        "listen = \"here\"\nsilent_after = \"2 sheep\"\nlanguage = \"de\"\n",
+    );
     write(
         &dir,
         "conf.d/10-services.toml",
@@ -56,8 +73,16 @@ async fn seven_mistakes_over_three_files_of_a_collector_are_told_in_one_run() {
 async fn seven_mistakes_over_three_files_of_an_agent_are_told_in_one_run() {
     let collector = Collector::with("").prepare();
     let agent = Agent::with("").prepare(&collector, "app-01");
-    let dir = agent.config().parent().expect("settings are in a folder").to_owned();
-    write(&dir, "agent.toml", "collectors = [\"http://a.example\"]\nstate-dir = \"/tmp\"\n[defaults]\nevery = 30\n");
+    let dir = agent
+        .config()
+        .parent()
+        .expect("settings are in a folder")
+        .to_owned();
+    write(
+        &dir,
+        "agent.toml",
+        "collectors = [\"http://a.example\"]\nstate-dir = \"/tmp\"\n[defaults]\nevery = 30\n",
+    );
     write(
         &dir,
         "conf.d/10-portail.toml",
@@ -66,7 +91,7 @@ async fn seven_mistakes_over_three_files_of_an_agent_are_told_in_one_run() {
     write(
         &dir,
         "conf.d/20-disques.toml",
-        "[check.base]\nkind = \"tcp\"\n[check.memoire]\nkind = \"memory\"\ntimeout = \"2m\"\n",
+        "[check.base]\nkind = \"tcp\"\ntarget = \"db-02:5432\"\n[check.memoire]\nkind = \"memory\"\ntimeout = \"2m\"\n",
     );
     let output = agent.command(&["check-config"]);
     assert_eq!(output.status.code(), Some(2), "{output:?}");
@@ -79,7 +104,7 @@ async fn seven_mistakes_over_three_files_of_an_agent_are_told_in_one_run() {
             ("10-portail.toml:2:8", "https"),
             ("10-portail.toml:6:12", "failures"),
             ("20-disques.toml:1:8", "base"),
-            ("20-disques.toml:5:11", "timeout"),
+            ("20-disques.toml:6:11", "timeout"),
         ],
     );
 }

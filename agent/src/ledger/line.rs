@@ -4,7 +4,7 @@ use vigie_core::{
     canonical,
     digest::Digest,
     entry::{Draft, Head, Kind, LINE_LEN_MAX, Line},
-    id::CheckName,
+    id::{CheckName, NodeName},
     observation::{Fact, Facts, Object},
     plan::PlannedCheck,
     reason::vigie,
@@ -36,10 +36,12 @@ pub(super) fn planned(name: &CheckName, check: &PlannedCheck) -> Draft {
 }
 
 /// The same line with another place in the chain; `None` if it cannot be one there.
-pub(super) fn rewrite_after(line: &Line, head: Head) -> Option<Line> {
+pub(super) fn rewrite_after(line: &Line, head: Head, node: &NodeName) -> Option<Line> {
     let mut value = canonical::read(&line.bytes).ok()?;
     let seq = head.seq + 1;
     value["seq"] = seq.into();
+    // The machine may have joined under another name since; a line of the old one would be an impostor's.
+    value["node"] = node.as_str().into();
     value["prev"] = head.sha256.to_string().into();
     let bytes = canonical::write(&value).into_bytes();
     (bytes.len() <= LINE_LEN_MAX).then(|| Line {

@@ -357,12 +357,13 @@ fn a_line_written_anew_keeps_all_but_its_place() {
         seq: 99,
         sha256: Digest::of(b"x"),
     };
-    let rewritten = rewrite_after(&line, head).unwrap();
+    let rewritten = rewrite_after(&line, head, &"db-02".parse().unwrap()).unwrap();
     let (mut old, new): (Value, Value) = (
         serde_json::from_slice(&line.bytes).unwrap(),
         serde_json::from_slice(&rewritten.bytes).unwrap(),
     );
     old["seq"] = 100.into();
+    old["node"] = "db-02".into();
     old["prev"] = head.sha256.to_string().into();
     assert_eq!(old, new);
     assert!(Entry::read(&rewritten.bytes).unwrap().follows(head));

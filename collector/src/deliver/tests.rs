@@ -27,6 +27,7 @@ pub(super) fn message(order: u64, number: u64, notice: Notice) -> Message {
         receiver: "night".parse().unwrap(),
         notice,
         number,
+        opening: number,
         alert: AlertKey {
             node: "app-01".to_owned(),
             check: "portail".to_owned(),

@@ -306,23 +306,75 @@ async fn when_the_log_cannot_be_written_pages_go_out_once_and_nothing_is_answere
     bench.memory.broken.store(false, Relaxed);
     let answer = bench.hand_in(&[down, quiet.clone()]).await.unwrap();
     assert_eq!(answer.durable, quiet.head());
+    // The courier holds the page and the alarm already, unlogged; now it takes them as logged, under the same keys.
     let logged = bench.recorder.logged.lock().unwrap().clone();
+    let checks: Vec<_> = logged
+        .iter()
+        .map(|message| (message.notice, message.alert.check.as_str()))
+        .collect();
     assert_eq!(
-        logged.len(),
-        1,
-        "the page went out already, the warning had not"
+        checks,
+        [
+            (Notice::Open, "portail"),
+            (Notice::Open, "@commit"),
+            (Notice::Close, "@commit"),
+            (Notice::Open, "autre"),
+        ]
     );
-    assert_eq!(logged[0].alert.check, "autre");
-    // The page is struck off the outbox as delivered.
+    let unlogged = bench.recorder.unlogged.lock().unwrap().clone();
+    assert!(
+        unlogged
+            .iter()
+            .all(|page| logged.iter().any(|message| message.key == page.key))
+    );
+}
+
+#[tokio::test]
+async fn a_page_that_was_accepted_during_the_outage_is_struck_off_and_gets_its_end() {
+    let mut bench = Bench::start().await;
+    bench.memory.broken.store(true, Relaxed);
+    let down = bench.line("portail", Status::Critical);
+    assert_eq!(
+        bench.hand_in(std::slice::from_ref(&down)).await,
+        Err(Refusal::Unavailable)
+    );
+    let keys: Vec<Digest> = bench
+        .recorder
+        .unlogged
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|page| page.key)
+        .collect();
+    for key in keys {
+        bench.handle.accepted(key).await;
+    }
+    // It recovers before the log does.
+    let up = bench.line("portail", Status::Ok);
+    assert_eq!(
+        bench.hand_in(&[down.clone(), up.clone()]).await,
+        Err(Refusal::Unavailable)
+    );
+    bench.memory.broken.store(false, Relaxed);
+    bench.hand_in(&[down, up]).await.unwrap();
     bench.hand_in(&[]).await.unwrap();
-    let outbox = bench.memory.disk.lock().unwrap().0.outbox.clone();
+    let logged = bench.recorder.logged.lock().unwrap().clone();
+    let told: Vec<_> = logged
+        .iter()
+        .map(|message| (message.notice, message.alert.check.as_str()))
+        .collect();
     assert_eq!(
-        outbox
-            .values()
-            .map(|m| m.alert.check.as_str())
-            .collect::<Vec<_>>(),
-        ["autre"]
+        told,
+        [(Notice::Close, "@commit"), (Notice::Close, "portail")]
     );
+    let disk = bench.memory.disk.lock().unwrap();
+    assert!(
+        disk.0
+            .outbox
+            .values()
+            .all(|message| message.notice == Notice::Close)
+    );
+    assert!(disk.0.alerts.is_empty());
 }
 
 #[tokio::test]
@@ -364,7 +416,8 @@ async fn silence_that_could_not_be_written_is_written_later() {
     bench.hand_in(&[]).await.unwrap();
     // Opened by the event that was kept, ended because the node is heard again.
     let disk = bench.memory.disk.lock().unwrap();
-    assert_eq!(disk.0.meta.last_alert, 1);
+    // Besides the alarm about the log itself.
+    assert_eq!(disk.0.meta.last_alert, 2);
     assert!(disk.0.alerts.is_empty());
     drop(disk);
     bench.stop.send_replace(true);

@@ -88,6 +88,7 @@ fn message(index: u8, order: u64) -> Message {
         receiver: "night".parse().unwrap(),
         notice: Notice::Open,
         number: 12,
+        opening: 7,
         alert,
         services: Default::default(),
         criticality: Criticality::Critical,
@@ -118,7 +119,7 @@ fn plan(value: u64) -> NodePlan {
     NodePlan {
         complete: Some((Digest::ZERO, Arc::new(plan.clone().into()))),
         agreed: None,
-        coming: plan.into(),
+        coming: Arc::new(plan.into()),
     }
 }
 

@@ -152,8 +152,68 @@ impl Step<'_> {
     pub(super) fn subject_of(&self, key: &AlertKey, alert: &Alert) -> Subject {
         match key.node.parse::<NodeName>() {
             Ok(node) => self.rules.subject(&node, &alert.claimed, alert.family),
+            Err(_) if key.check == "@site" => self.rules.site_subject(&key.object),
             Err(_) => self.rules.own_subject(),
         }
+    }
+
+    /// Takes in a page that went out while the log could not be written: the alert as it was told, and the message, so
+    /// that both have their end.
+    pub(super) fn adopt(&mut self, message: Message) {
+        let key = message.alert.clone();
+        let mut alert = match self.alert(&key).cloned() {
+            Some(alert) => alert,
+            None => {
+                let meta = self.meta();
+                meta.last_alert += 1;
+                let number = meta.last_alert;
+                self.decide(Decision::Opened {
+                    number,
+                    alert: key.clone(),
+                    status: message.status,
+                    reason: message.reason.clone(),
+                });
+                Alert {
+                    number,
+                    family: message.family,
+                    claimed: if key.is_of_collector() {
+                        BTreeSet::new()
+                    } else {
+                        message.services.clone()
+                    },
+                    status: message.status,
+                    reason: message.reason.clone(),
+                    facts: message.facts.clone(),
+                    since: message.since,
+                    opening: message.opening,
+                    told: std::collections::BTreeMap::new(),
+                    tellings: 0,
+                    until_confirmed: false,
+                }
+            }
+        };
+        if message.status.rank() > alert.status.rank() {
+            alert.status = message.status;
+        }
+        alert.told.insert(message.receiver.clone(), message.status);
+        alert.tellings += 1;
+        self.decide(Decision::Told {
+            number: alert.number,
+            receiver: message.receiver.clone(),
+            notice: message.notice,
+            key: message.key,
+            route: None,
+        });
+        let meta = self.meta();
+        meta.last_message += 1;
+        let (number, order) = (alert.number, meta.last_message);
+        self.delta.alerts.insert(key, Some(alert));
+        let logged = Message {
+            number,
+            order,
+            ..message
+        };
+        self.delta.outbox.insert(logged.key, Some(logged));
     }
 
     /// Tells all receivers of the alert's route.
@@ -258,6 +318,7 @@ impl Step<'_> {
                 receiver: receiver.clone(),
                 notice,
                 number: alert.number,
+                opening: alert.opening,
                 alert: key.clone(),
                 services: subject.services,
                 criticality: subject.criticality,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    alert::{AlertKey, Ended, Notice},
+    alert::{AlertKey, Ended, Message, Notice},
     contact::Contact,
     digest::Digest,
     id::{NodeName, ReceiverName, SiteName},
@@ -166,6 +166,12 @@ pub enum Event {
         /// When it expired.
         not_after: Wall,
     },
+    /// It uses a valid one again.
+    #[serde(rename = "node.valid")]
+    NodeValid {
+        /// The node.
+        node: NodeName,
+    },
     /// An operator made a join token.
     #[serde(rename = "token.issued")]
     TokenIssued {
@@ -285,7 +291,7 @@ pub enum Event {
         /// How many failed.
         count: u64,
         /// Messages that went out although their decision was not in the log.
-        told: Vec<Digest>,
+        told: Vec<Message>,
     },
     /// Time passed.
     #[serde(rename = "deadline")]

@@ -11,10 +11,11 @@ use super::{
 };
 use crate::{
     alert::{AlertKey, Ended},
+    canonical::INTEGER_MAX,
     contact::{Contact, NotOk},
     digest::Digest,
     entry::{Entry, Head},
-    id::{CheckName, NodeName, ServiceName},
+    id::{CheckName, NodeName, ServiceName, is_configured_name},
     plan::{self, Difference, PlannedCheck},
     reason::{Reason, vigie},
     status::{Family, Status},
@@ -22,6 +23,13 @@ use crate::{
 
 /// A node's own clock step beyond this is an alarm: backups, certificates and logs then carry wrong times.
 const CLOCK_STEP_ALARM_MS: i64 = 600_000;
+
+/// The object of an alarm about a plan whose lines do not add up. No check can have this name.
+const PLAN_LINES: &str = "@lines";
+
+/// How many alerts of one node may be open at a time: a check may report 1,000 objects, so two checks that fail in
+/// every object. What comes beyond is told as one alarm.
+const ALERTS_PER_NODE_MAX: usize = 2_000;
 
 /// How a line stands to the moment it is read.
 struct Reading {
@@ -79,11 +87,11 @@ impl Step<'_> {
             } => {
                 let (node, contact) = (node.clone(), contact.clone());
                 let listed: BTreeSet<NotOk> = contact.not_ok.iter().cloned().collect();
-                if self.node(&node).is_some_and(|node| node.listed != listed) {
+                if self.node(&node).is_some_and(|node| *node.listed != listed) {
                     self.record(&event);
                     self.edit_node(&node, |node| {
                         node.dismissed.retain(|item| listed.contains(item));
-                        node.listed = listed;
+                        node.listed = Arc::new(listed);
                     });
                     self.contact(&node, &contact);
                 }
@@ -94,16 +102,16 @@ impl Step<'_> {
 
     /// Opens and worsens what the node says is wrong now. Ends nothing.
     fn contact(&mut self, node: &NodeName, contact: &Contact) {
-        for item in contact
-            .not_ok
-            .iter()
-            .filter(|item| item.status != Status::Ok)
-        {
+        let dismissed = self.node(node).map(|node| node.dismissed.clone());
+        let dismissed = dismissed.unwrap_or_default();
+        let wrong = |item: &&NotOk| item.status != Status::Ok && !dismissed.contains(item);
+        for item in contact.not_ok.iter().filter(wrong) {
             let key = status_key(node, &item.check, item.object.as_deref());
             let open_rank = self.alert(&key).map_or(0, |alert| alert.status.rank());
             if item.status.rank() > open_rank {
                 let (family, service) = self.planned(node, &item.check);
-                self.raise(
+                self.raise_of_node(
+                    node,
                     &key,
                     Finding {
                         family: family.unwrap_or(Family::Availability),
@@ -117,6 +125,30 @@ impl Step<'_> {
                     },
                 );
             }
+        }
+    }
+
+    /// Raises what a node found, unless it has so many alerts already that the next one would only hide them.
+    fn raise_of_node(&mut self, node: &NodeName, key: &AlertKey, finding: Finding) {
+        let is_new = self.alert(key).is_none();
+        let open = if is_new { self.open_alerts(node) } else { 0 };
+        if open < ALERTS_PER_NODE_MAX {
+            self.raise(key, finding);
+            return;
+        }
+        let mut too_many = Finding::own(
+            Status::Critical,
+            vigie::OBJECTS_TOO_MANY,
+            Default::default(),
+            self.now.wall,
+        )
+        .until_confirmed();
+        too_many
+            .facts
+            .insert("max".to_owned(), ALERTS_PER_NODE_MAX.into());
+        let key = built_in(node, "@node", "alerts");
+        if self.alert(&key).is_none() {
+            self.raise(&key, too_many);
         }
     }
 
@@ -140,10 +172,12 @@ impl Step<'_> {
         };
         match entry.kind.as_str() {
             "check.status" => self.check_status(node, entry, &reading),
+            // What does not stand in the chain changes nothing but alarms.
+            "check.planned" | "plan.complete" | "agent.start" if !in_chain => {}
             "check.planned" => self.check_planned(node, entry),
-            "plan.complete" => self.plan_complete(node, entry),
+            "plan.complete" => self.plan_complete(node, entry, &reading),
             "agent.start" => {
-                self.edit_plan(node, |plan| plan.coming.clear());
+                self.edit_plan(node, |plan| plan.coming = Arc::default());
                 self.edit_node(node, |node| node.settled.clear());
             }
             _ => self.own_line(node, entry, &reading),
@@ -157,7 +191,11 @@ impl Step<'_> {
         };
         self.store_line(node, entry.head());
         if entry.follows(head) {
-            self.edit_node(node, |node| node.head = entry.head());
+            self.edit_node(node, |node| {
+                node.head = entry.head();
+                // A rejoined machine says at once that it had to start anew, or it never had to.
+                node.rejoined &= entry.kind == "agent.amnesia";
+            });
             return true;
         }
         let mut facts = Map::from_iter([("seq".to_owned(), Value::from(entry.seq))]);
@@ -170,8 +208,7 @@ impl Step<'_> {
             vigie::CHAIN_BROKEN
         };
         let mut finding = Finding::own(Status::Critical, reason, Default::default(), self.now.wall)
-            .until_confirmed()
-            .opened_by(entry.seq);
+            .until_confirmed();
         finding.facts = facts;
         let object = if reason == vigie::CHAIN_FORK {
             "fork"
@@ -196,7 +233,7 @@ impl Step<'_> {
         let (Some(check), Some(status)) = (&entry.check, entry.status) else {
             return;
         };
-        if self.plan(node).is_some_and(|plan| plan.has(check)) {
+        if reading.in_chain && self.plan(node).is_some_and(|plan| plan.has(check)) {
             self.edit_node(node, |node| {
                 node.settled.insert(check.clone());
             });
@@ -210,6 +247,11 @@ impl Step<'_> {
         self.judge_claims(node, &claimed, entry.seq);
         if status == Status::Ok {
             self.recovered(&key, reading);
+            return;
+        }
+        if let Some(why) = self.would_soften(&key, status, reading) {
+            let number = self.alert(&key).map_or(0, |alert| alert.number);
+            self.decide(Decision::Kept { number, why });
             return;
         }
         // History opens nothing; it only tells the story of what the contact already opened.
@@ -228,7 +270,8 @@ impl Step<'_> {
         let family = family
             .or_else(|| Reason::find(&reason).map(|reason| reason.spec().family))
             .unwrap_or(Family::Availability);
-        self.raise(
+        self.raise_of_node(
+            node,
             &key,
             Finding {
                 family,
@@ -241,6 +284,29 @@ impl Step<'_> {
                 until_confirmed: false,
             },
         );
+    }
+
+    /// Why a line that is in doubt or out of its chain may not make an open alert quieter.
+    fn would_soften(
+        &self,
+        key: &AlertKey,
+        status: Status,
+        reading: &Reading,
+    ) -> Option<KeptBecause> {
+        let is_softer = self
+            .alert(key)
+            .is_some_and(|alert| status.rank() < alert.status.rank());
+        match (is_softer, reading) {
+            (false, _) => None,
+            (
+                true,
+                Reading {
+                    in_chain: false, ..
+                },
+            ) => Some(KeptBecause::ChainFault),
+            (true, Reading { doubt: true, .. }) => Some(KeptBecause::Doubt),
+            (true, _) => None,
+        }
     }
 
     fn recovered(&mut self, key: &AlertKey, reading: &Reading) {
@@ -327,11 +393,15 @@ impl Step<'_> {
                 .facts
                 .get(key)
                 .and_then(Value::as_u64)
-                .unwrap_or(u64::MAX)
+                .unwrap_or(INTEGER_MAX.unsigned_abs())
         };
         let word = |key: &str| entry.facts.get(key).and_then(Value::as_str);
         let planned = PlannedCheck {
-            kind: word("check_kind").unwrap_or_default().to_owned(),
+            // A kind is one of our words; anything else would only take room.
+            kind: word("check_kind")
+                .filter(|kind| is_configured_name(kind))
+                .unwrap_or_default()
+                .to_owned(),
             family: word("family")
                 .and_then(|f| f.parse().ok())
                 .unwrap_or(Family::Availability),
@@ -347,12 +417,12 @@ impl Step<'_> {
         self.judge_claims(node, &entry.service.iter().cloned().collect(), entry.seq);
         self.edit_plan(node, |plan| {
             if plan.coming.len() < plan::CHECKS_MAX {
-                plan.coming.insert(check, planned);
+                Arc::make_mut(&mut plan.coming).insert(check, planned);
             }
         });
     }
 
-    fn plan_complete(&mut self, node: &NodeName, entry: &Entry) {
+    fn plan_complete(&mut self, node: &NodeName, entry: &Entry, reading: &Reading) {
         let NodePlan { agreed, coming, .. } = self.plan(node).cloned().unwrap_or_default();
         let said: Option<Digest> = entry
             .facts
@@ -376,11 +446,10 @@ impl Step<'_> {
                     .facts
                     .insert("said".to_owned(), said.to_string().into());
             }
-            self.raise(&built_in(node, "@plan", ""), finding);
-            self.edit_plan(node, |plan| plan.coming.clear());
+            self.raise(&built_in(node, "@plan", PLAN_LINES), finding);
+            self.edit_plan(node, |plan| plan.coming = Arc::default());
             return;
         }
-        let coming = Arc::new(coming);
         let agreed = agreed.unwrap_or_else(|| Arc::clone(&coming));
         for (check, difference) in plan::differences(&agreed, &coming) {
             self.raise_plan_difference(node, &check, difference, &agreed, &coming, entry.seq);
@@ -396,12 +465,12 @@ impl Step<'_> {
             node.settled.retain(|check| coming.contains_key(check))
         });
         self.edit_plan(node, |plan| {
-            plan.coming.clear();
+            plan.coming = Arc::default();
             plan.complete = Some((has, coming));
             plan.agreed = Some(Arc::new(agreed));
         });
-        self.close(&built_in(node, "@plan", ""), Ended::Recovered);
-        self.close(&built_in(node, "@agent", "settings"), Ended::Recovered);
+        self.recovered(&built_in(node, "@plan", PLAN_LINES), reading);
+        self.recovered(&built_in(node, "@agent", "settings"), reading);
     }
 
     fn raise_plan_difference(
@@ -531,9 +600,9 @@ impl Step<'_> {
         reason: Reason,
         seq: u64,
     ) {
-        let mut finding = Finding::own(status, reason, Default::default(), self.now.wall)
-            .until_confirmed()
-            .opened_by(seq);
+        // Not identified by the line's number: the same number forged again after a confirmation is told again.
+        let mut finding =
+            Finding::own(status, reason, Default::default(), self.now.wall).until_confirmed();
         finding.facts.insert("seq".to_owned(), seq.into());
         self.raise(&built_in(node, check, object), finding);
     }

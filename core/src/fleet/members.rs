@@ -10,7 +10,12 @@ use super::{
     state::{Deadline, Key, Node, Token, UsedBy},
 };
 use crate::{
-    alert::Ended, contact::NotOk, digest::Digest, id::NodeName, reason::vigie, status::Status,
+    alert::{AlertKey, Ended},
+    contact::NotOk,
+    digest::Digest,
+    id::NodeName,
+    reason::vigie,
+    status::Status,
 };
 
 /// How a machine comes through the door.
@@ -92,6 +97,9 @@ impl Step<'_> {
                 for key in self.alert_keys(Some(node.as_str())) {
                     self.close(&key, Ended::Retired);
                 }
+                if let Some(head) = self.node(&node).map(|row| row.head) {
+                    self.meta().retired.insert(node.clone(), head);
+                }
                 self.delta.plans.insert(node.clone(), None);
                 self.delta.nodes.insert(node, None);
             }
@@ -156,6 +164,9 @@ impl Step<'_> {
             joined.joined_at = before.joined_at;
             joined.head = before.head;
             joined.rejoined = true;
+        } else if let Some(head) = self.meta().retired.remove(&node) {
+            joined.head = head;
+            joined.rejoined = true;
         }
         self.delta.nodes.insert(node.clone(), Some(joined));
         self.decide(Decision::JoinAccepted { node: node.clone() });
@@ -184,7 +195,9 @@ impl Step<'_> {
         let complete = self
             .plan(node)
             .and_then(|plan| plan.complete.as_ref().map(|(_, plan)| Arc::clone(plan)));
-        for key in self.alert_keys(Some(node.as_str())) {
+        let keys = self.alert_keys(Some(node.as_str()));
+        let is_faulty = keys.iter().any(|key| key.check == "@chain");
+        for key in keys {
             let Some(alert) = self.alert(&key) else {
                 continue;
             };
@@ -193,7 +206,9 @@ impl Step<'_> {
                     .as_ref()
                     .is_some_and(|plan| !plan.contains_key(key.check.as_str()));
             let is_gone = alert.reason == vigie::OBJECT_GONE.code();
-            if alert.until_confirmed || is_unplanned || is_gone {
+            // What the node no longer lists and no line will end any more, unless its word is in question itself.
+            let is_stale = !key.is_built_in() && !is_faulty && !self.is_listed(node, &key);
+            if alert.until_confirmed || is_unplanned || is_gone || is_stale {
                 self.close(&key, Ended::Confirmed);
                 // The node may list it for as long as it runs; that says nothing new.
                 self.edit_node(node, |row| {
@@ -209,5 +224,15 @@ impl Step<'_> {
         if complete.is_some() {
             self.edit_plan(node, |plan| plan.agreed = complete);
         }
+    }
+
+    /// Whether the node's latest contact lists the object as not ok.
+    fn is_listed(&self, node: &NodeName, key: &AlertKey) -> bool {
+        self.node(node).is_some_and(|row| {
+            row.listed.iter().any(|item| {
+                item.check.as_str() == key.check
+                    && item.object.as_deref().unwrap_or_default() == key.object
+            })
+        })
     }
 }

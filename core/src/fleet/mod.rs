@@ -118,7 +118,7 @@ impl Step<'_> {
                 }
             }
             Event::Deadline => self.deadline(&event),
-            Event::CommitFailed { .. } => self.record(&event),
+            Event::CommitFailed { .. } => self.commits_failed(event),
             Event::ContactForged { .. }
             | Event::NodeSilent { .. }
             | Event::NodeHeard { .. }
@@ -133,6 +133,7 @@ impl Step<'_> {
             | Event::PlanDiffers { .. }
             | Event::PlanAgrees { .. }
             | Event::NodeExpired { .. }
+            | Event::NodeValid { .. }
             | Event::ClockStep { .. }
             | Event::ClockTrusted { .. }
             | Event::DeliveryFailing { .. }
@@ -201,14 +202,29 @@ impl Step<'_> {
 
     /// Keys of open alerts, of one node or of all.
     fn alert_keys(&self, node: Option<&str>) -> Vec<AlertKey> {
+        // Keys are in order of nodes, so one node's stand together.
+        let first = AlertKey {
+            node: node.unwrap_or_default().to_owned(),
+            check: String::new(),
+            object: String::new(),
+        };
         let wanted = |key: &&AlertKey| node.is_none_or(|node| key.node == node);
-        let in_base = self.state.alerts.keys().filter(wanted);
-        let in_delta = self.delta.alerts.keys().filter(wanted);
-        let mut keys: Vec<AlertKey> = in_base.chain(in_delta).cloned().collect();
+        let in_base = self.state.alerts.range(&first..).map(|(key, _)| key);
+        let in_delta = self.delta.alerts.range(&first..).map(|(key, _)| key);
+        let mut keys: Vec<AlertKey> = in_base
+            .take_while(wanted)
+            .chain(in_delta.take_while(wanted))
+            .cloned()
+            .collect();
         keys.sort_unstable();
         keys.dedup();
         keys.retain(|key| self.alert(key).is_some());
         keys
+    }
+
+    /// How many alerts of a node are open.
+    fn open_alerts(&self, node: &NodeName) -> usize {
+        self.alert_keys(Some(node.as_str())).len()
     }
 
     fn started(&mut self, event: &Event) {
@@ -227,7 +243,9 @@ impl Step<'_> {
             .state
             .tokens
             .iter()
-            .filter(|(_, token)| token.expires.is_past(self.now))
+            .filter(|(id, token)| {
+                token.expires.is_past(self.now) && self.delta.tokens.get(*id) != Some(&None)
+            })
             .map(|(id, _)| id.clone())
             .collect();
         if !expired.is_empty() {
@@ -249,6 +267,7 @@ impl Step<'_> {
         for node in &nodes {
             self.judge_grouping(node);
         }
+        self.end_what_rules_dropped();
         // An alert that new rules send elsewhere must not stay with those the old rules knew.
         for key in self.alert_keys(None) {
             self.tell_those_not_told(&key);

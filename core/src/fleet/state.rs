@@ -54,6 +54,9 @@ pub struct Meta {
     pub rules_sha256: Option<Digest>,
     /// Both clocks at the last event.
     pub last_now: StoredNow,
+    /// Heads of nodes that were retired: a name that joins again goes on from there, because numbers never repeat.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub retired: BTreeMap<NodeName, Head>,
     /// Whether the wall clock stepped so far that calendars cannot be trusted.
     pub clock_in_doubt: bool,
 }
@@ -83,7 +86,7 @@ pub struct Node {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub settled: BTreeSet<CheckName>,
     /// What it listed as not ok in the last contact that was logged.
-    pub listed: BTreeSet<NotOk>,
+    pub listed: Arc<BTreeSet<NotOk>>,
     /// Of these, what an operator has confirmed: no longer an alert unless it is said anew.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub dismissed: BTreeSet<NotOk>,
@@ -111,7 +114,7 @@ pub struct NodePlan {
     /// measured from here, so that many small steps are no way around.
     pub agreed: Option<Arc<Plan>>,
     /// Lines of the one being sent.
-    pub coming: Plan,
+    pub coming: Arc<Plan>,
 }
 
 /// A join token: its public half is its key in the table.
@@ -206,7 +209,7 @@ impl Node {
                 not_after: keys.not_after,
             }],
             signing_key: keys.signing_key,
-            listed: BTreeSet::new(),
+            listed: Arc::default(),
             settled: BTreeSet::new(),
             dismissed: BTreeSet::new(),
             denied: false,

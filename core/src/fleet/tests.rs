@@ -623,7 +623,10 @@ fn a_plan_whose_lines_do_not_add_up_is_an_alarm() {
     collector.hears(agent, &plan);
     assert_eq!(
         collector.open(),
-        ["app-01 @chain/broken critical", "app-01 @plan/ critical"]
+        [
+            "app-01 @chain/broken critical",
+            "app-01 @plan/@lines critical"
+        ]
     );
 }
 
@@ -660,6 +663,183 @@ fn amnesia_is_an_alarm_unless_an_operator_let_the_node_rejoin() {
     let mut again = collector.joins("app-01", true);
     let amnesia = again.says(vigie::AGENT_AMNESIA, Facts::new());
     collector.hears(&again, &[amnesia]);
+    assert!(collector.open().is_empty());
+}
+
+#[test]
+fn a_machine_that_was_let_in_again_may_forget_once_and_at_once() {
+    let (mut collector, _) = Collector::new(&["app-01"]);
+    let mut agent = collector.joins("app-01", true);
+    let start = agent.says(vigie::AGENT_START, Facts::new());
+    collector.hears(&agent, &[start]);
+    let later = agent.says(vigie::AGENT_AMNESIA, Facts::new());
+    collector.hears(&agent, &[later]);
+    assert_eq!(collector.open(), ["app-01 @agent/amnesia critical"]);
+}
+
+#[test]
+fn a_retired_name_that_joins_again_goes_on_with_its_numbers() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let line = agents[0].finds("portail", None, Status::Critical);
+    collector.hears(&agents[0], std::slice::from_ref(&line));
+    collector.does(Event::NodeRetired {
+        node: agents[0].name.clone(),
+        uid: 0,
+    });
+    assert!(collector.open().is_empty());
+    let mut agent = collector.joins("app-01", false);
+    assert_eq!(agent.head, line.head());
+    let amnesia = agent.says(vigie::AGENT_AMNESIA, Facts::new());
+    collector.hears(&agent, &[amnesia]);
+    assert!(collector.open().is_empty(), "an operator let it in");
+    collector.replays();
+}
+
+#[test]
+fn what_an_operator_confirmed_stays_confirmed_and_what_nobody_lists_can_be_confirmed() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    let plan = agent.plans(&[("disques", 30_000, 2), ("portail", 30_000, 2)]);
+    collector.hears(agent, &plan);
+    let mut gone = agent.finds("disques", Some("usb"), Status::Unknown);
+    let text = String::from_utf8(gone.bytes.clone())
+        .unwrap()
+        .replace("http.status", "object.gone");
+    gone.bytes = text.into_bytes();
+    gone.sha256 = Digest::of(&gone.bytes);
+    agent.head = gone.head();
+    collector.hears(agent, &[gone]);
+    collector.does(Event::Confirmed {
+        node: agent.name.clone(),
+        uid: 0,
+    });
+    assert!(collector.open().is_empty());
+    let other = agent.finds("portail", None, Status::Critical);
+    collector.hears(agent, &[other]);
+    assert_eq!(
+        collector.open(),
+        ["app-01 portail/ critical"],
+        "the confirmed one stays quiet"
+    );
+    collector.does(Event::Confirmed {
+        node: agent.name.clone(),
+        uid: 0,
+    });
+    assert_eq!(
+        collector.open(),
+        ["app-01 portail/ critical"],
+        "what is listed is wrong now"
+    );
+    agent.not_ok.clear();
+    collector.hears(agent, &[]);
+    assert_eq!(
+        collector.open(),
+        ["app-01 portail/ critical"],
+        "a contact ends nothing"
+    );
+    collector.does(Event::Confirmed {
+        node: agent.name.clone(),
+        uid: 0,
+    });
+    assert!(collector.open().is_empty());
+    collector.replays();
+}
+
+#[test]
+fn a_line_in_doubt_makes_nothing_quieter() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    let down = agent.finds("portail", None, Status::Critical);
+    collector.hears(agent, &[down]);
+    let softer = agent.finds("portail", None, Status::Warning);
+    collector.hears_with(agent, &[softer], 2, true);
+    assert_eq!(collector.open(), ["app-01 portail/ critical"]);
+    let mut forger = agent.clone();
+    forger.head.seq += 5;
+    let forged = forger.finds("portail", None, Status::Warning);
+    collector.hears_with(&forger, &[forged], 0, false);
+    assert_eq!(
+        collector.open(),
+        ["app-01 @chain/broken critical", "app-01 portail/ critical"]
+    );
+}
+
+#[test]
+fn pages_of_an_outage_of_the_log_are_adopted_and_get_their_end() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    // What the engine sent while it could not commit: the same decision, dropped.
+    let down = agent.finds("portail", None, Status::Critical);
+    let mut dropped = Delta::default();
+    let event = Event::Entry {
+        node: agent.name.clone(),
+        doubt: false,
+        history: false,
+        line: serde_json::from_slice(&down.bytes).unwrap(),
+    };
+    step(
+        &collector.state,
+        &mut dropped,
+        &collector.rules,
+        event,
+        collector.now,
+    );
+    let told: Vec<_> = dropped.outbox.into_values().flatten().collect();
+    let key = told[0].key;
+    collector.does(Event::CommitFailed { count: 1, told });
+    assert_eq!(collector.open(), ["app-01 portail/ critical"]);
+    assert!(collector.state.outbox.contains_key(&key));
+    collector.messages();
+    collector.hears(agent, &[down]);
+    assert!(collector.messages().is_empty(), "nobody is told twice");
+    let up = agent.finds("portail", None, Status::Ok);
+    collector.hears(agent, &[up]);
+    assert_eq!(
+        collector.messages(),
+        ["night close app-01 portail/ critical http.status"]
+    );
+    collector.replays();
+}
+
+#[test]
+fn one_node_cannot_bury_the_collector_in_alerts() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    for number in 0..2_100_u64 {
+        agent.not_ok.insert(NotOk {
+            check: "c".parse().unwrap(),
+            object: Some(format!("o{number}")),
+            status: Status::Critical,
+            seq: 1,
+        });
+    }
+    collector.hears(agent, &[]);
+    assert_eq!(collector.state.alerts.len(), 2_001);
+    assert!(
+        collector
+            .open()
+            .contains(&"app-01 @node/alerts critical".to_owned())
+    );
+}
+
+#[test]
+fn an_alert_of_a_receiver_that_is_gone_ends_with_it() {
+    let (mut collector, _) = Collector::new(&["app-01"]);
+    collector.does(Event::DeliveryFailing {
+        receiver: "day".parse().unwrap(),
+        waiting: 1,
+        http_status: 0,
+    });
+    assert_eq!(collector.open(), ["@collector @delivery/day critical"]);
+    let mut changed = rules();
+    changed.receivers.remove("day");
+    changed.routes[1].notify = vec!["night".parse().unwrap()];
+    collector.rules = Arc::new(changed);
+    let sha256 = collector.rules.digest();
+    collector.does(Event::RulesLoaded {
+        sha256,
+        tzdata: String::new(),
+    });
     assert!(collector.open().is_empty());
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{Event, Step, alerts::Finding, lines::built_in};
 use crate::{
-    alert::{AlertKey, Ended},
+    alert::{AlertKey, COLLECTOR, Ended},
     id::{NodeName, ServiceName},
     observation::Facts,
     reason::{Reason, vigie},
@@ -108,6 +108,9 @@ impl Step<'_> {
                 vigie::NODE_EXPIRED,
                 [("not_after", not_after.to_string().into())],
             ),
+            Event::NodeValid { node } => {
+                self.close(&built_in(&node, "@node", "expired"), Ended::Recovered);
+            }
             Event::ClockStep { by_ms } => self.clock_step(by_ms),
             Event::ClockTrusted { .. } => {
                 self.meta().clock_in_doubt = false;
@@ -136,6 +139,36 @@ impl Step<'_> {
                 );
             }
             _ => {}
+        }
+    }
+
+    /// Commits work again. Who was told meanwhile is now in the log as told, so that the end reaches them too.
+    pub(super) fn commits_failed(&mut self, event: Event) {
+        self.record(&event);
+        let Event::CommitFailed { told, .. } = event else {
+            return;
+        };
+        for message in told {
+            self.adopt(message);
+        }
+        self.close(&AlertKey::of_collector("@commit", ""), Ended::Recovered);
+    }
+
+    /// Ends alerts whose cause the new rules do not know any more: a receiver, a site.
+    pub(super) fn end_what_rules_dropped(&mut self) {
+        for key in self.alert_keys(Some(COLLECTOR)) {
+            let is_dropped = match key.check.as_str() {
+                "@delivery" => !self.rules.receivers.contains(key.object.as_str()),
+                "@site" => !self
+                    .state
+                    .nodes
+                    .keys()
+                    .any(|node| self.rules.site_of(node).as_str() == key.object),
+                _ => false,
+            };
+            if is_dropped {
+                self.close(&key, Ended::Replaced);
+            }
         }
     }
 

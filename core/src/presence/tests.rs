@@ -167,9 +167,13 @@ fn most_of_a_site_falling_silent_is_one_event_and_ends_as_one() {
     fleet.contact("far");
     assert!(fleet.poll().is_empty());
     fleet.contact("a");
-    assert!(fleet.poll().is_empty(), "one of three is not yet the site");
+    assert_eq!(
+        fleet.poll(),
+        ["heard a"],
+        "one of three is not yet the site"
+    );
     fleet.contact("b");
-    assert_eq!(fleet.poll(), ["site sxb heard", "silent c"]);
+    assert_eq!(fleet.poll(), ["heard b", "site sxb heard", "silent c"]);
     fleet.contact("c");
     assert_eq!(fleet.poll(), ["heard c"]);
 }
@@ -228,4 +232,113 @@ fn three_nodes_that_agree_with_the_collectors_clock_restore_trust() {
     assert!(!fleet.poll().contains(&"trusted".to_owned()));
     fleet.say("c", 0, None, 999_000_000);
     assert!(fleet.poll().contains(&"trusted".to_owned()));
+}
+
+#[test]
+fn a_node_that_flaps_inside_a_cut_site_is_heard_each_time() {
+    let mut fleet = Fleet::of(&["a", "b", "c", "d"], "sxb");
+    fleet.pass(120);
+    assert_eq!(fleet.poll(), ["site sxb 4 blind"]);
+    fleet.contact("a");
+    assert_eq!(fleet.poll(), ["heard a"]);
+    fleet.pass(120);
+    assert_eq!(fleet.poll(), ["silent a"]);
+    fleet.contact("a");
+    assert_eq!(fleet.poll(), ["heard a"]);
+}
+
+#[test]
+fn two_nodes_are_no_site() {
+    let mut fleet = Fleet::of(&["a", "b", "c"], "sxb");
+    fleet.pass(100);
+    fleet.contact("c");
+    fleet.pass(21);
+    assert_eq!(fleet.poll(), ["silent a", "silent b"]);
+}
+
+#[test]
+fn a_trickle_of_old_lines_is_withholding() {
+    let mut fleet = Fleet::of(&["a"], "sxb");
+    let plan = Some(Digest::of(b"p"));
+    let row = crate::fleet::state::NodePlan {
+        complete: plan.map(|digest| (digest, std::sync::Arc::default())),
+        ..Default::default()
+    };
+    fleet.state.plans.insert(name("a"), row);
+    let mut said = Vec::new();
+    for minute in 0..12 {
+        fleet.state.nodes.get_mut(&name("a")).unwrap().head.seq = minute;
+        fleet.say("a", 1_000 + minute, plan, 0);
+        said.extend(fleet.poll());
+        fleet.pass(60);
+    }
+    assert_eq!(said, ["withheld 1005 5"]);
+}
+
+#[test]
+fn a_restart_ends_no_alarm_before_the_node_has_spoken() {
+    let fleet = Fleet::of(&["a"], "sxb");
+    let mut state = fleet.state.clone();
+    let alert = crate::alert::Alert {
+        number: 1,
+        family: crate::status::Family::Vigie,
+        claimed: BTreeSet::new(),
+        status: crate::status::Status::Critical,
+        reason: String::new(),
+        facts: serde_json::Map::new(),
+        since: Wall(0),
+        opening: 1,
+        told: BTreeMap::new(),
+        tellings: 0,
+        until_confirmed: false,
+    };
+    for (check, object) in [("@node", "withheld"), ("@plan", ""), ("@node", "clock")] {
+        let key = AlertKey {
+            node: "a".to_owned(),
+            check: check.to_owned(),
+            object: object.to_owned(),
+        };
+        state.alerts.insert(key, alert.clone());
+    }
+    let presence = Presence::new(&state, &fleet.rules, fleet.now);
+    let mut fleet = Fleet {
+        state,
+        presence,
+        ..fleet
+    };
+    assert!(fleet.poll().is_empty());
+}
+
+#[test]
+fn an_offset_from_before_the_collectors_own_step_restores_no_trust() {
+    let mut fleet = Fleet::of(&["a", "b", "c"], "sxb");
+    for node in ["a", "b", "c"] {
+        fleet.say(node, 0, None, 0);
+    }
+    fleet.now.wall = fleet.now.wall.plus_ms(31_536_000_000);
+    fleet.state.meta.clock_in_doubt = true;
+    assert!(!fleet.poll().contains(&"trusted".to_owned()));
+}
+
+#[test]
+fn only_a_contact_that_is_older_in_both_ways_was_overtaken() {
+    let mut fleet = Fleet::of(&["a"], "sxb");
+    fleet.say("a", 10, None, 0);
+    let contact = |seq, at: i64| Contact {
+        at: Wall(fleet.now.wall.0 + at),
+        head: Head {
+            seq,
+            sha256: Digest::ZERO,
+        },
+        plan: None,
+        not_ok: Vec::new(),
+    };
+    assert!(fleet.presence.is_overtaken(&name("a"), &contact(9, -1), 10));
+    // A restored snapshot is older in its chain and newer in time: it must be read.
+    assert!(!fleet.presence.is_overtaken(&name("a"), &contact(9, 1), 10));
+    assert!(
+        !fleet
+            .presence
+            .is_overtaken(&name("a"), &contact(10, -1), 10)
+    );
 }

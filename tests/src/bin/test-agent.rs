@@ -1,6 +1,6 @@
 //! The agent as shipped, but for its clock: `test-agent CLOCK_FILE SETTINGS` reads the time from a file.
 
-use std::{path::PathBuf, process::ExitCode, sync::Arc};
+use std::{error::Error, path::PathBuf, process::ExitCode, sync::Arc};
 
 use vigie_agent::{
     app::{Surroundings, build},
@@ -10,6 +10,7 @@ use vigie_agent::{
 use vigie_platform::{
     clock::FileClock,
     disk::RealDisk,
+    file_watch::FileWatch,
     process::{Signals, Systemd},
     telemetry::{self, Level},
 };
@@ -20,38 +21,30 @@ fn main() -> ExitCode {
         eprintln!("usage: test-agent CLOCK_FILE SETTINGS");
         return ExitCode::from(2);
     };
-    let level = Level::chosen(None, None).expect("the default is a level");
+    let runtime = runtime().expect("a runtime can be had");
+    match runtime.block_on(Box::pin(serve(clock, config))) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            eprintln!("{cause}: {:?}", cause.source());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(clock: PathBuf, config: PathBuf) -> Result<(), Box<dyn Error>> {
+    let signals = Signals::listen()?;
+    let watch = FileWatch::start(&config).await;
+    let settings = settings::load::<&str, &str>(&config, [])?;
+    let telemetry = telemetry::start(&Level::chosen(None, None)?)?;
     let surroundings = Surroundings {
-        config: config.clone(),
+        config,
+        watch,
         variables: Vec::new(),
-        clock: Arc::new(FileClock::open(clock).expect("the scenario has written the clock")),
+        clock: Arc::new(FileClock::open(clock)?),
         disk: Arc::new(RealDisk),
         systemd: Systemd::absent(),
-        telemetry: Some(telemetry::start(&level).expect("this is the first start")),
+        telemetry: Some(telemetry),
     };
-    let settings = match settings::load::<&str, &str>(&config, []) {
-        Ok(settings) => settings,
-        Err(mistakes) => {
-            eprintln!("{mistakes}");
-            return ExitCode::from(2);
-        }
-    };
-    let runtime = runtime().expect("a runtime can be had");
-    runtime.block_on(Box::pin(async move {
-        let signals = Signals::listen().expect("signals can be had");
-        let app = match build(settings, surroundings).await {
-            Ok(app) => app,
-            Err(cause) => {
-                eprintln!("{cause}: {:?}", std::error::Error::source(&cause));
-                return ExitCode::from(2);
-            }
-        };
-        match app.run(signals).await {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(lost) => {
-                eprintln!("{lost}");
-                ExitCode::from(70)
-            }
-        }
-    }))
+    build(settings, surroundings).await?.run(signals).await?;
+    Ok(())
 }

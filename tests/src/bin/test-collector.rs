@@ -11,6 +11,15 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     };
     let clock = FileClock::open(clock).expect("the scenario has written the clock");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime can be had");
-    runtime.block_on(vigie_collector::app::run(config, Vec::new(), Arc::new(clock))).into()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime can be had");
+    runtime
+        .block_on(vigie_collector::app::run(
+            config,
+            Vec::new(),
+            Arc::new(clock),
+        ))
+        .into()
 }

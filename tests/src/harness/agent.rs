@@ -5,7 +5,7 @@ use std::{
     io::Read as _,
     net::SocketAddr,
     os::unix::net::UnixStream,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{ExitStatus, Output},
     sync::Arc,
 };
@@ -17,8 +17,8 @@ use vigie_core::token::JoinToken;
 use super::{
     Collector, DrivenClock,
     collector::test_main,
-    eventually, own_address,
-    program::{Program, command, run, shipped},
+    eventually, own_address, plain,
+    program::{Program, command, copy_folder, run, shipped},
 };
 
 /// How an agent is to be.
@@ -141,7 +141,10 @@ impl Agent {
     /// Runs a command of the shipped binary about this agent.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Output {
-        run(command(shipped("vigie-agent")).arg("--config").arg(self.config()).args(arguments))
+        run(command(shipped("vigie-agent"))
+            .arg("--config")
+            .arg(self.config())
+            .args(arguments))
     }
 
     /// Starts it (again) without waiting for anything.
@@ -159,7 +162,11 @@ impl Agent {
             }
         };
         let log = self.dir.path().join("agent.log");
-        self.program = Some(Program::start(&format!("agent {}", self.node), command, &log));
+        self.program = Some(Program::start(
+            &format!("agent {}", self.node),
+            command,
+            &log,
+        ));
     }
 
     /// Starts it (again) and waits until it shows its state.
@@ -168,7 +175,11 @@ impl Agent {
         let name = self.node.clone();
         eventually(&format!("agent {name} runs"), async || {
             let program = self.program.as_mut().ok_or("it was not started")?;
-            assert!(program.is_running(), "agent {name} ended:\n{}", program.log());
+            assert!(
+                program.is_running(),
+                "agent {name} ended:\n{}",
+                program.log()
+            );
             self.status().map(drop)
         })
         .await;
@@ -204,8 +215,15 @@ impl Agent {
         eventually(&format!("{check} is {status}"), async || {
             let state = self.status()?;
             let checks = state["checks"].as_array().cloned().unwrap_or_default();
-            let found = checks.iter().find(|row| row["name"] == check).ok_or("it is not planned")?;
-            if found["status"] == status { Ok(()) } else { Err(found.to_string()) }
+            let found = checks
+                .iter()
+                .find(|row| row["name"] == check)
+                .ok_or("it is not planned")?;
+            if found["status"] == status {
+                Ok(())
+            } else {
+                Err(found.to_string())
+            }
         })
         .await;
     }
@@ -215,9 +233,7 @@ impl Agent {
     /// # Errors
     /// When they cannot be read.
     pub async fn metrics(&self) -> Result<String, String> {
-        let url = format!("http://{}/metrics", self.metrics_address);
-        let answer = reqwest::get(url).await.map_err(|cause| cause.to_string())?;
-        answer.text().await.map_err(|cause| cause.to_string())
+        plain::read(self.metrics_address, "/metrics").await
     }
 
     /// One series of its metrics, by name and labels as written.
@@ -226,9 +242,7 @@ impl Agent {
     /// When it is not there.
     pub async fn metric(&self, series: &str) -> Result<f64, String> {
         let text = self.metrics().await?;
-        text.lines()
-            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
-            .ok_or_else(|| format!("no {series}"))
+        plain::value(&text, series).ok_or_else(|| format!("no {series}"))
     }
 
     /// A copy of its state folder as it is now, as a thief or a restore from backup would take it.
@@ -261,16 +275,13 @@ impl Agent {
         for entry in fs::read_dir(self.state_dir()).expect("the state can be listed") {
             let path = entry.expect("the state can be listed").path();
             if path.file_name().is_some_and(|name| name != "identity") {
-                if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) }
-                    .unwrap_or_else(|cause| panic!("cannot remove {}: {cause}", path.display()));
+                if path.is_dir() {
+                    fs::remove_dir_all(&path)
+                } else {
+                    fs::remove_file(&path)
+                }
+                .unwrap_or_else(|cause| panic!("cannot remove {}: {cause}", path.display()));
             }
         }
     }
-}
-
-/// Copies a folder with `cp`, which keeps modes: an agent refuses keys that others can read.
-fn copy_folder(from: &Path, to: &Path) {
-    fs::create_dir_all(to).expect("a folder can be made");
-    let output = run(std::process::Command::new("cp").arg("-a").arg(from.join(".")).arg(to));
-    assert!(output.status.success(), "cannot copy: {output:?}");
 }

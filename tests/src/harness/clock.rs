@@ -116,7 +116,8 @@ impl Default for DrivenClock {
 }
 
 fn write(path: &Path, now: Now) {
-    std::fs::write(path, format!("{} {}", now.wall.0, now.elapsed.0)).expect("the clock's file can be written");
+    std::fs::write(path, format!("{} {}", now.wall.0, now.elapsed.0))
+        .expect("the clock's file can be written");
 }
 
 fn whole_ms(duration: Duration) -> u64 {

@@ -14,8 +14,8 @@ use vigie_collector::operator::{Answer, Question, ask};
 use vigie_core::{id::NodeName, token::JoinToken};
 
 use super::{
-    DrivenClock, eventually, own_address,
-    program::{Program, command, run, shipped},
+    DrivenClock, eventually, own_address, plain,
+    program::{Program, command, copy_folder, run, shipped},
 };
 
 /// How a collector is to be.
@@ -106,7 +106,8 @@ impl Collector {
     /// # Panics
     /// When the file cannot be written.
     pub fn write_settings(&self, settings: &str) {
-        fs::write(self.dir.path().join("conf.d/scenario.toml"), settings).expect("settings can be written");
+        fs::write(self.dir.path().join("conf.d/scenario.toml"), settings)
+            .expect("settings can be written");
     }
 
     /// Asks it to read its settings again.
@@ -165,7 +166,11 @@ impl Collector {
                 command
             }
         };
-        self.program = Some(Program::start("collector", command, &self.dir.path().join("collector.log")));
+        self.program = Some(Program::start(
+            "collector",
+            command,
+            &self.dir.path().join("collector.log"),
+        ));
     }
 
     /// Starts it (again) and waits until it answers agents and operators.
@@ -179,7 +184,11 @@ impl Collector {
         let address = self.agents_address();
         eventually("the collector is there", async || {
             let program = self.program.as_mut().ok_or("it was not started")?;
-            assert!(program.is_running(), "the collector ended:\n{}", program.log());
+            assert!(
+                program.is_running(),
+                "the collector ended:\n{}",
+                program.log()
+            );
             self.try_status().await?;
             match tokio::net::TcpStream::connect(address).await {
                 Ok(_) => Ok(()),
@@ -199,7 +208,32 @@ impl Collector {
     /// # Panics
     /// When it does not run.
     pub async fn stop(&mut self) -> ExitStatus {
-        self.program.take().expect("the collector runs").stop().await
+        self.program
+            .take()
+            .expect("the collector runs")
+            .stop()
+            .await
+    }
+
+    /// A copy of its data folder as it is now, as a backup takes it.
+    ///
+    /// # Panics
+    /// When it cannot be copied.
+    #[must_use]
+    pub fn snapshot(&self) -> TempDir {
+        let copy = tempfile::tempdir().expect("a temporary folder");
+        copy_folder(&self.data_dir(), copy.path());
+        copy
+    }
+
+    /// Puts a snapshot in the place of its data. The collector must not run.
+    ///
+    /// # Panics
+    /// When it runs, or files cannot be copied.
+    pub fn restore(&self, snapshot: &TempDir) {
+        assert!(self.program.is_none(), "stop the collector first");
+        fs::remove_dir_all(self.data_dir()).expect("the data can be removed");
+        copy_folder(snapshot.path(), &self.data_dir());
     }
 
     /// Runs a command of the shipped binary about this collector.
@@ -286,7 +320,11 @@ impl Collector {
     pub async fn settles(&self, what: &str, wanted: impl Fn(&[String]) -> bool) {
         eventually(what, async || {
             let alerts = alert_lines(&self.try_status().await?);
-            if wanted(&alerts) { Ok(()) } else { Err(format!("{alerts:?}")) }
+            if wanted(&alerts) {
+                Ok(())
+            } else {
+                Err(format!("{alerts:?}"))
+            }
         })
         .await;
     }
@@ -296,9 +334,15 @@ impl Collector {
         eventually(&format!("{node} and all else is fine"), async || {
             let status = self.try_status().await?;
             let rows = status["nodes"].as_array().cloned().unwrap_or_default();
-            let is_ok = rows.iter().any(|row| row["node"] == node && row["status"] == "ok");
+            let is_ok = rows
+                .iter()
+                .any(|row| row["node"] == node && row["status"] == "ok");
             let alerts = alert_lines(&status);
-            if is_ok && alerts.is_empty() { Ok(()) } else { Err(format!("{alerts:?} {rows:?}")) }
+            if is_ok && alerts.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{alerts:?} {rows:?}"))
+            }
         })
         .await;
     }
@@ -307,7 +351,9 @@ impl Collector {
     pub async fn node(&self, node: &str) -> Value {
         let status = self.status().await;
         let rows = status["nodes"].as_array().cloned().unwrap_or_default();
-        rows.into_iter().find(|row| row["node"] == node).unwrap_or_default()
+        rows.into_iter()
+            .find(|row| row["node"] == node)
+            .unwrap_or_default()
     }
 
     /// Its metrics, as Prometheus reads them.
@@ -315,9 +361,7 @@ impl Collector {
     /// # Errors
     /// When they cannot be read.
     pub async fn metrics(&self) -> Result<String, String> {
-        let url = format!("http://{}/metrics", self.metrics_address());
-        let answer = reqwest::get(url).await.map_err(|cause| cause.to_string())?;
-        answer.text().await.map_err(|cause| cause.to_string())
+        plain::read(self.metrics_address(), "/metrics").await
     }
 
     /// One series of its metrics, by name and labels as written; 0 when it is not there.
@@ -326,9 +370,7 @@ impl Collector {
     /// When metrics cannot be read.
     pub async fn metric(&self, series: &str) -> f64 {
         let text = self.metrics().await.expect("the collector shows metrics");
-        text.lines()
-            .find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
-            .unwrap_or(0.0)
+        plain::value(&text, series).unwrap_or(0.0)
     }
 }
 
@@ -357,5 +399,7 @@ fn alert_lines(status: &Value) -> Vec<String> {
 pub(super) fn test_main(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a running program has a path");
     let folder = own.ancestors().find(|folder| folder.join("deps").is_dir());
-    folder.expect("tests run from cargo's target folder").join(name)
+    folder
+        .expect("tests run from cargo's target folder")
+        .join(name)
 }

@@ -1,6 +1,6 @@
 //! A node driven by hand: joined like any other, with keys of its own, and free to say anything.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::Path};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -20,7 +20,7 @@ use vigie_core::{
 };
 use vigie_platform::clock::{Clock as _, SystemClock};
 
-use super::{Collector, Patience};
+use super::{Collector, Patience, program::copy_folder};
 
 /// The boot id that its lines carry.
 const BOOT: &str = "00000000-0000-0000-0000-000000000001";
@@ -67,7 +67,9 @@ impl HandAgent {
     /// When the collector does not take it in.
     pub async fn join(collector: &Collector, node: &str) -> Self {
         let token = collector.token(node).await;
-        Self::join_with(collector, node, &token).await.expect("a good token opens the door")
+        Self::join_with(collector, node, &token)
+            .await
+            .expect("a good token opens the door")
     }
 
     /// Joins with this token.
@@ -111,8 +113,7 @@ impl HandAgent {
     #[must_use]
     pub fn clone_machine(&self) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let copied = super::run(std::process::Command::new("cp").arg("-a").arg(self.dir.path().join(".")).arg(dir.path()));
-        assert!(copied.status.success(), "cannot copy: {copied:?}");
+        copy_folder(self.dir.path(), dir.path());
         let identity = Identity::load(dir.path()).expect("a copied identity is an identity");
         Self {
             client: client_of(&identity),
@@ -130,6 +131,12 @@ impl HandAgent {
     #[must_use]
     pub fn node(&self) -> &NodeName {
         self.identity.node()
+    }
+
+    /// The folder that holds its identity.
+    #[must_use]
+    pub fn state_dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// Its identity.
@@ -166,12 +173,20 @@ impl HandAgent {
     /// When `check` or `object` is no name.
     pub fn finds(&mut self, check: &str, object: Option<&str>, status: Status) -> Line {
         let check: CheckName = check.parse().expect("scenarios use good names");
-        let service = self.plan.get(&check).and_then(|planned| planned.service.clone());
-        let reason = if status == Status::Ok { availability::HTTP_OK } else { availability::HTTP_STATUS };
+        let service = self
+            .plan
+            .get(&check)
+            .and_then(|planned| planned.service.clone());
+        let reason = if status == Status::Ok {
+            availability::HTTP_OK
+        } else {
+            availability::HTTP_STATUS
+        };
         let line = self.write(&Draft {
             kind: Kind::CheckStatus,
             check: Some(check.clone()),
-            object: object.map(|object| Object::configured(object).expect("scenarios use good names")),
+            object: object
+                .map(|object| Object::configured(object).expect("scenarios use good names")),
             service,
             status: Some(status),
             reason,
@@ -203,7 +218,8 @@ impl HandAgent {
                 let planned = PlannedCheck {
                     kind: "http".to_owned(),
                     family: Family::Availability,
-                    service: service.map(|service| service.parse().expect("scenarios use good names")),
+                    service: service
+                        .map(|service| service.parse().expect("scenarios use good names")),
                     every_ms: 30_000,
                     timeout_ms: 5_000,
                     failures: 2,
@@ -221,30 +237,41 @@ impl HandAgent {
     /// # Panics
     /// When a plan has more numbers than a line can carry.
     pub fn says_plan(&mut self) -> Vec<Line> {
-        let number = |number: u64| Fact::Integer(i64::try_from(number).expect("plans have small numbers"));
+        let number =
+            |number: u64| Fact::Integer(i64::try_from(number).expect("plans have small numbers"));
         let mut lines = Vec::new();
         for (check, planned) in self.plan.clone() {
-            lines.push(self.write(&Draft {
-                kind: Kind::Own(vigie::CHECK_PLANNED),
-                check: Some(check),
-                object: None,
-                service: planned.service,
-                status: None,
-                reason: vigie::CHECK_PLANNED,
-                facts: Facts::from([
-                    ("check_kind", Object::configured(&planned.kind).expect("kinds are names").into()),
-                    ("family", Fact::Word(planned.family.as_str())),
-                    ("every_ms", number(planned.every_ms)),
-                    ("timeout_ms", number(planned.timeout_ms)),
-                    ("failures", number(planned.failures)),
-                    ("recoveries", number(planned.recoveries)),
-                    ("settings_sha256", Fact::Digest(planned.settings_sha256)),
-                ]),
-            }));
+            lines.push(
+                self.write(&Draft {
+                    kind: Kind::Own(vigie::CHECK_PLANNED),
+                    check: Some(check),
+                    object: None,
+                    service: planned.service,
+                    status: None,
+                    reason: vigie::CHECK_PLANNED,
+                    facts: Facts::from([
+                        (
+                            "check_kind",
+                            Object::configured(&planned.kind)
+                                .expect("kinds are names")
+                                .into(),
+                        ),
+                        ("family", Fact::Word(planned.family.as_str())),
+                        ("every_ms", number(planned.every_ms)),
+                        ("timeout_ms", number(planned.timeout_ms)),
+                        ("failures", number(planned.failures)),
+                        ("recoveries", number(planned.recoveries)),
+                        ("settings_sha256", Fact::Digest(planned.settings_sha256)),
+                    ]),
+                }),
+            );
         }
         let count = number(self.plan.len() as u64);
         let sha256 = Fact::Digest(plan::digest(&self.plan));
-        lines.push(self.says(vigie::PLAN_COMPLETE, Facts::from([("count", count), ("sha256", sha256)])));
+        lines.push(self.says(
+            vigie::PLAN_COMPLETE,
+            Facts::from([("count", count), ("sha256", sha256)]),
+        ));
         lines
     }
 
@@ -289,7 +316,10 @@ impl HandAgent {
     /// # Errors
     /// When there is no answer.
     pub async fn post(&self, body: Vec<u8>) -> Result<Answer, reqwest::Error> {
-        let request = self.client.post(format!("{}{ENTRIES_PATH}", self.url)).body(body);
+        let request = self
+            .client
+            .post(format!("{}{ENTRIES_PATH}", self.url))
+            .body(body);
         let answer = request.send().await?;
         Ok(Answer {
             status: answer.status().as_u16(),
@@ -302,7 +332,9 @@ impl HandAgent {
     /// # Panics
     /// When there is no answer.
     pub async fn hand_in(&self, lines: &[Line]) -> Answer {
-        self.post(self.body(lines)).await.expect("the collector answers")
+        self.post(self.body(lines))
+            .await
+            .expect("the collector answers")
     }
 
     /// Hands `lines` in again and again, as an agent does, until they are durable.

@@ -7,7 +7,9 @@ mod collector;
 mod hand_agent;
 mod nginx;
 mod patience;
+mod plain;
 mod program;
+mod random;
 mod replay;
 mod webhook;
 
@@ -19,7 +21,8 @@ pub use self::{
     hand_agent::{Answer, HandAgent},
     nginx::Nginx,
     patience::{Patience, eventually},
-    program::{Memory, Program, run},
-    replay::{entries_of, replays},
+    program::{Memory, Program, run, shipped},
+    random::random,
+    replay::{entries_of, events_of, replays},
     webhook::{Manner, Told, Webhook},
 };

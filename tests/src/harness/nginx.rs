@@ -37,7 +37,8 @@ impl Nginx {
         let settings = format!(
             r#"
             daemon off;
-            worker_processes 1;
+            # One process, so that nothing outlives a kill.
+            master_process off;
             pid {dir}/pid;
             error_log stderr;
             events {{ worker_connections 64; }}
@@ -84,12 +85,13 @@ impl Nginx {
             .arg(self.dir.path());
         let log = self.dir.path().join("nginx.log");
         self.program = Some(Program::start("nginx", nginx, &log));
-        eventually("nginx answers", async || {
-            match tokio::net::TcpStream::connect(self.address).await {
+        eventually(
+            "nginx answers",
+            async || match tokio::net::TcpStream::connect(self.address).await {
                 Ok(_) => Ok(()),
                 Err(cause) => Err(cause.to_string()),
-            }
-        })
+            },
+        )
         .await;
     }
 }

@@ -31,7 +31,11 @@ impl Patience {
     /// # Panics
     /// When patience ends.
     pub async fn wait(&self, seen: &str) {
-        assert!(self.began.elapsed() < PATIENCE, "waited in vain until {}; last seen: {seen}", self.what);
+        assert!(
+            self.began.elapsed() < PATIENCE,
+            "waited in vain until {}; last seen: {seen}",
+            self.what
+        );
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

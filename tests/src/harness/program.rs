@@ -41,19 +41,27 @@ fn build() -> PathBuf {
         .ancestors()
         .find(|folder| folder.join("deps").is_dir())
         .expect("tests run from cargo's target folder");
+    // The folder of profile `dev` is `debug`; every other profile's is called like itself.
+    let profile = match folder.file_name() {
+        Some(name) if name != "debug" => name,
+        _ => OsStr::new("dev"),
+    };
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.toml");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
-        .args(["build", "--quiet", "--locked", "--bins", "-p", "vigie-agent", "-p", "vigie-collector"])
+        .args(["build", "--quiet", "--locked", "--bins"])
+        .args(["-p", "vigie-agent", "-p", "vigie-collector"])
+        .arg("--profile")
+        .arg(profile)
         .arg("--manifest-path")
         .arg(manifest)
         .arg("--target-dir")
         .arg(folder.parent().expect("a profile's folder is in target"));
-    if folder.ends_with("release") {
-        command.arg("--release");
-    }
     let output = run(&mut command);
-    assert!(output.status.success(), "cannot build the binaries: {output:?}");
+    assert!(
+        output.status.success(),
+        "cannot build the binaries: {output:?}"
+    );
     folder.to_owned()
 }
 
@@ -164,7 +172,8 @@ impl Program {
     fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
         let pid = pid.expect("the system's process ids are positive");
-        kill_process(pid, signal).unwrap_or_else(|cause| panic!("cannot signal {}: {cause}", self.name));
+        kill_process(pid, signal)
+            .unwrap_or_else(|cause| panic!("cannot signal {}: {cause}", self.name));
     }
 
     /// What it holds of the machine's memory (proc_pid_status(5)).
@@ -173,11 +182,19 @@ impl Program {
     /// When it has ended.
     #[must_use]
     pub fn memory(&self) -> Memory {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process has a status");
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("a running process has a status");
         let kib = |key: &str| {
             status
                 .lines()
-                .find_map(|line| line.strip_prefix(key)?.trim().strip_suffix("kB")?.trim().parse().ok())
+                .find_map(|line| {
+                    line.strip_prefix(key)?
+                        .trim()
+                        .strip_suffix("kB")?
+                        .trim()
+                        .parse()
+                        .ok()
+                })
                 .unwrap_or_else(|| panic!("no {key} in the status of {}", self.name))
         };
         Memory {
@@ -192,7 +209,8 @@ impl Program {
     /// When it has ended.
     #[must_use]
     pub fn cpu_ticks(&self) -> u64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).expect("a running process has a stat");
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid()))
+            .expect("a running process has a stat");
         let (_, fields) = stat.rsplit_once(')').expect("the name is in brackets");
         let fields: Vec<&str> = fields.split_whitespace().collect();
         // utime and stime are fields 14 and 15; the name was field 2.
@@ -213,7 +231,12 @@ impl Drop for Program {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
             let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
-            eprintln!("---- {} (last {} lines)\n{}", self.name, shown.len(), shown.join("\n"));
+            eprintln!(
+                "---- {} (last {} lines)\n{}",
+                self.name,
+                shown.len(),
+                shown.join("\n")
+            );
         }
     }
 }
@@ -222,6 +245,16 @@ impl Drop for Program {
 #[must_use]
 pub fn command(path: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(path);
-    command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("RUST_BACKTRACE", "1");
     command
+        .env_clear()
+        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("RUST_BACKTRACE", "1");
+    command
+}
+
+/// Copies what is in a folder with `cp`, which keeps modes: both programs refuse secrets that others can read.
+pub fn copy_folder(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder can be made");
+    let output = run(Command::new("cp").arg("-a").arg(from.join(".")).arg(to));
+    assert!(output.status.success(), "cannot copy: {output:?}");
 }

@@ -23,24 +23,35 @@ pub async fn replays(data_dir: &Path) -> usize {
     let log = read(&store).await;
     let mut state = State::default();
     let mut again = Vec::new();
-    let values = log.iter().map(|line| serde_json::from_str::<Value>(line).expect("the log holds JSON"));
+    let values = log
+        .iter()
+        .map(|line| serde_json::from_str::<Value>(line).expect("the log holds JSON"));
     let events: Vec<(Value, Event)> = values
         .filter(|value| value["event"]["kind"] != "decision")
         .map(|value| {
-            let event = serde_json::from_value(value["event"].clone()).expect("the log holds known events");
+            let event =
+                serde_json::from_value(value["event"].clone()).expect("the log holds known events");
             (value, event)
         })
         .collect();
     // `rules.loaded` names the rules that count from its own line on; only a start precedes the first.
-    let first = events.iter().find_map(|(_, event)| loaded(event)).expect("a collector starts with rules");
+    let first = events
+        .iter()
+        .find_map(|(_, event)| loaded(event))
+        .expect("a collector starts with rules");
     let mut rules = rules_named(&store, first).await;
     for (value, event) in events {
         if let Some(sha256) = loaded(&event) {
             rules = rules_named(&store, sha256).await;
         }
         let now = Now {
-            wall: Wall::parse(value["at"].as_str().unwrap_or_default()).expect("each line has its instant"),
-            elapsed: Elapsed(value["elapsed_ms"].as_u64().expect("each line has its elapsed time")),
+            wall: Wall::parse(value["at"].as_str().unwrap_or_default())
+                .expect("each line has its instant"),
+            elapsed: Elapsed(
+                value["elapsed_ms"]
+                    .as_u64()
+                    .expect("each line has its elapsed time"),
+            ),
         };
         let mut delta = Delta::default();
         step(&state, &mut delta, &rules, event, now);
@@ -48,7 +59,10 @@ pub async fn replays(data_dir: &Path) -> usize {
         state.merge(delta);
     }
     for (n, (written, decided)) in log.iter().zip(&again).enumerate() {
-        assert_eq!(written, decided, "line {n} is decided otherwise the second time");
+        assert_eq!(
+            written, decided,
+            "line {n} is decided otherwise the second time"
+        );
     }
     assert_eq!(log.len(), again.len(), "as many lines as were written");
     let stored = store.load().await.expect("the store loads");
@@ -56,9 +70,29 @@ pub async fn replays(data_dir: &Path) -> usize {
     for line in &log {
         frontier.push(line.as_bytes());
     }
-    assert_eq!(stored.meta.frontier, frontier, "the kept root is that of the lines");
-    assert_eq!(stored.alerts, state.alerts, "the kept alerts follow from the log");
+    assert_eq!(
+        stored.meta.frontier, frontier,
+        "the kept root is that of the lines"
+    );
+    assert_eq!(
+        stored.alerts, state.alerts,
+        "the kept alerts follow from the log"
+    );
     log.len()
+}
+
+/// The events and decisions in the log of `data_dir`, in order. The collector must not run.
+///
+/// # Panics
+/// When the log cannot be read.
+pub async fn events_of(data_dir: &Path) -> Vec<Value> {
+    let store = open(data_dir).await;
+    let log = read(&store).await;
+    log.iter()
+        .map(|line| {
+            serde_json::from_str::<Value>(line).expect("the log holds JSON")["event"].take()
+        })
+        .collect()
 }
 
 /// The lines of `node` as the log in `data_dir` holds them, in the log's order. The collector must not run.
@@ -66,12 +100,13 @@ pub async fn replays(data_dir: &Path) -> usize {
 /// # Panics
 /// When the log cannot be read.
 pub async fn entries_of(data_dir: &Path, node: &str) -> Vec<Entry> {
-    let store = open(data_dir).await;
-    let log = read(&store).await;
-    log.iter()
-        .map(|line| serde_json::from_str::<Value>(line).expect("the log holds JSON"))
-        .filter(|line| line["event"]["kind"] == "entry" && line["event"]["node"] == node)
-        .map(|line| Entry::read(line["event"]["line"].to_string().as_bytes()).expect("only lines are entries"))
+    let events = events_of(data_dir).await;
+    events
+        .iter()
+        .filter(|event| event["kind"] == "entry" && event["node"] == node)
+        .map(|event| {
+            Entry::read(event["line"].to_string().as_bytes()).expect("only lines are entries")
+        })
         .collect()
 }
 
@@ -82,7 +117,10 @@ async fn open(data_dir: &Path) -> SqliteStore {
 async fn read(store: &SqliteStore) -> Vec<String> {
     let mut log = Vec::new();
     loop {
-        let lines = store.log_lines(log.len() as u64, LOG_LINES_MAX).await.expect("the log can be read");
+        let lines = store
+            .log_lines(log.len() as u64, LOG_LINES_MAX)
+            .await
+            .expect("the log can be read");
         if lines.is_empty() {
             return log;
         }

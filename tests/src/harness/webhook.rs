@@ -58,7 +58,12 @@ impl Told {
             "" => self.word("check").to_owned(),
             object => format!("{}/{object}", self.word("check")),
         };
-        format!("{} {} {check} {}", self.word("notice"), self.word("node"), self.word("status"))
+        format!(
+            "{} {} {check} {}",
+            self.word("notice"),
+            self.word("node"),
+            self.word("status")
+        )
     }
 
     /// Whether it is about a check that an administrator wrote, and not one of vigie's own.
@@ -112,7 +117,10 @@ impl Webhook {
     /// The settings that make it the receiver `night` of everything.
     #[must_use]
     pub fn as_only_receiver(&self) -> String {
-        format!("[receiver.night]\nwebhook = {{ url = \"{}\" }}\n[[route]]\nnotify = [\"night\"]\n", self.url())
+        format!(
+            "[receiver.night]\nwebhook = {{ url = \"{}\" }}\n[[route]]\nnotify = [\"night\"]\n",
+            self.url()
+        )
     }
 
     /// From now on it behaves like this.
@@ -128,7 +136,9 @@ impl Webhook {
     /// # Panics
     /// When somebody else has taken it.
     pub async fn come_back(&mut self) {
-        let listener = TcpListener::bind(self.address).await.expect("its address is its own");
+        let listener = TcpListener::bind(self.address)
+            .await
+            .expect("its address is its own");
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::clone(&self.shared);
         self.server = Some((stop, tokio::spawn(serve(listener, shared, stopped))));
@@ -156,7 +166,9 @@ impl Webhook {
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         let told = self.told();
-        let about_checks = told.iter().filter(|told| told.manner == Manner::Accepts && told.is_about_a_check());
+        let about_checks = told
+            .iter()
+            .filter(|told| told.manner == Manner::Accepts && told.is_about_a_check());
         about_checks.map(Told::line).collect()
     }
 
@@ -164,9 +176,15 @@ impl Webhook {
     pub async fn hears(&self, what: &str, wanted: impl Fn(&Told) -> bool) -> Told {
         eventually(&format!("the webhook is told: {what}"), async || {
             let told = self.told();
-            match told.iter().find(|told| told.manner == Manner::Accepts && wanted(told)) {
+            match told
+                .iter()
+                .find(|told| told.manner == Manner::Accepts && wanted(told))
+            {
                 Some(told) => Ok(told.clone()),
-                None => Err(format!("{:?}", told.iter().map(Told::line).collect::<Vec<_>>())),
+                None => Err(format!(
+                    "{:?}",
+                    told.iter().map(Told::line).collect::<Vec<_>>()
+                )),
             }
         })
         .await
@@ -174,13 +192,16 @@ impl Webhook {
 
     /// Waits until it has accepted a [`Told::line`] with this beginning.
     pub async fn hears_line(&self, beginning: &str) -> Told {
-        self.hears(beginning, |told| told.line().starts_with(beginning)).await
+        self.hears(beginning, |told| told.line().starts_with(beginning))
+            .await
     }
 
     /// Waits until it was told of an alarm of vigie's own with this reason about `node`.
     pub async fn hears_reason(&self, node: &str, reason: &str) -> Told {
         self.hears(&format!("{reason} of {node}"), |told| {
-            told.word("notice") != "close" && told.word("node") == node && told.word("reason") == reason
+            told.word("notice") != "close"
+                && told.word("node") == node
+                && told.word("reason") == reason
         })
         .await
     }
@@ -192,7 +213,10 @@ impl Webhook {
     pub fn expect_each_once(&self) {
         let mut accepted = std::collections::HashSet::new();
         for told in self.told() {
-            assert!(!accepted.contains(&told.key), "told again after it accepted: {told:?}");
+            assert!(
+                !accepted.contains(&told.key),
+                "told again after it accepted: {told:?}"
+            );
             assert_eq!(told.key, told.word("key"), "header and body agree");
             if told.manner == Manner::Accepts {
                 accepted.insert(told.key);
@@ -226,12 +250,29 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::R
 #[error("the answer is lost")]
 struct Lost;
 
-async fn receive(request: Request<Incoming>, shared: &Shared) -> Result<Response<Full<Bytes>>, Lost> {
-    let key = request.headers().get("idempotency-key").and_then(|key| key.to_str().ok()).unwrap_or_default().to_owned();
-    let body = request.into_body().collect().await.map_err(|_| Lost)?.to_bytes();
+async fn receive(
+    request: Request<Incoming>,
+    shared: &Shared,
+) -> Result<Response<Full<Bytes>>, Lost> {
+    let key = request
+        .headers()
+        .get("idempotency-key")
+        .and_then(|key| key.to_str().ok())
+        .unwrap_or_default()
+        .to_owned();
+    let body = request
+        .into_body()
+        .collect()
+        .await
+        .map_err(|_| Lost)?
+        .to_bytes();
     let manner = *shared.manner.lock().expect("no holder panics");
     let body = serde_json::from_slice(&body).unwrap_or_default();
-    shared.told.lock().expect("no holder panics").push(Told { key, body, manner });
+    shared
+        .told
+        .lock()
+        .expect("no holder panics")
+        .push(Told { key, body, manner });
     let mut response = Response::new(Full::default());
     match manner {
         Manner::Accepts => Ok(response),
