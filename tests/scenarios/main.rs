@@ -12,3 +12,4 @@ mod random_run;
 mod receiver;
 mod settings;
 mod silence;
+mod ways;

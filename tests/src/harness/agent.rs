@@ -26,6 +26,7 @@ use super::{
 pub struct AgentSettings {
     settings: String,
     clock: Option<Arc<DrivenClock>>,
+    collectors: Vec<String>,
 }
 
 /// An agent and its folder. Killed and removed when dropped.
@@ -35,7 +36,7 @@ pub struct Agent {
     program: Option<Program>,
     dir: TempDir,
     node: String,
-    collector_url: String,
+    collectors: Vec<String>,
     metrics_address: SocketAddr,
     clock: Option<Arc<DrivenClock>>,
 }
@@ -45,6 +46,13 @@ impl AgentSettings {
     #[must_use]
     pub fn clock(mut self, clock: &Arc<DrivenClock>) -> Self {
         self.clock = Some(Arc::clone(clock));
+        self
+    }
+
+    /// The addresses of its collector, in this order, instead of the collector's own one.
+    #[must_use]
+    pub fn collectors<const N: usize>(mut self, urls: [String; N]) -> Self {
+        self.collectors = urls.into();
         self
     }
 
@@ -66,10 +74,15 @@ impl AgentSettings {
     /// When its folder cannot be made.
     #[must_use]
     pub fn prepare(self, collector: &Collector, node: &str) -> Agent {
+        let collectors = if self.collectors.is_empty() {
+            vec![collector.url()]
+        } else {
+            self.collectors
+        };
         let agent = Agent {
             dir: tempfile::tempdir().expect("a temporary folder"),
             node: node.to_owned(),
-            collector_url: collector.url(),
+            collectors,
             metrics_address: (own_address(), 9478).into(),
             clock: self.clock,
             program: None,
@@ -85,7 +98,7 @@ impl Agent {
     pub fn with(settings: impl Into<String>) -> AgentSettings {
         AgentSettings {
             settings: settings.into(),
-            clock: None,
+            ..AgentSettings::default()
         }
     }
 
@@ -95,8 +108,8 @@ impl Agent {
     /// When the file cannot be written.
     pub fn write_settings(&self, tables: &str) {
         let text = format!(
-            "collectors = [{:?}]\nstate_dir = {:?}\nlisten = \"{}\"\n{tables}",
-            self.collector_url,
+            "collectors = {:?}\nstate_dir = {:?}\nlisten = \"{}\"\n{tables}",
+            self.collectors,
             self.state_dir(),
             self.metrics_address,
         );

@@ -24,6 +24,7 @@ pub struct CollectorSettings {
     settings: String,
     clock: Option<Arc<DrivenClock>>,
     data_on: Option<PathBuf>,
+    hosts: Vec<String>,
 }
 
 /// A collector and its folder. Killed and removed when dropped.
@@ -48,6 +49,13 @@ impl CollectorSettings {
     #[must_use]
     pub fn data_on(mut self, dir: &Path) -> Self {
         self.data_on = Some(dir.to_owned());
+        self
+    }
+
+    /// Other names and addresses in its certificate, before its own. The first of them is what join tokens carry.
+    #[must_use]
+    pub fn hosts<const N: usize>(mut self, hosts: [String; N]) -> Self {
+        self.hosts = hosts.into();
         self
     }
 
@@ -81,6 +89,7 @@ impl CollectorSettings {
             .arg("init")
             .arg("--dir")
             .arg(dir)
+            .args(self.hosts.iter().flat_map(|host| ["--host", host]))
             .args(["--host", &collector.address.to_string()])
             .args(["--listen", &collector.agents_address().to_string()])
             .args(["--metrics-listen", &collector.metrics_address().to_string()]));
