@@ -115,6 +115,8 @@ impl Judge {
 
     fn confirmed(&mut self, at: Now) {
         self.confirmed = at;
+        // A confirmation is a look: between frequent ones no other takes place.
+        self.looked = self.looked.max(at.elapsed);
         if !self.is_outage {
             return;
         }
@@ -346,6 +348,17 @@ mod tests {
         look_until(&mut judge, 0, 310_000);
         judge.confirmed(at(320_000));
         assert!(told(&mut judge).is_empty());
+    }
+
+    #[test]
+    fn an_outage_after_a_busy_hour_is_told_as_soon_as_any_other() {
+        let mut judge = Judge::new(at(0));
+        // Confirmed so often that no look takes place in between.
+        for at_ms in (0..3_600_000).step_by(5_000) {
+            judge.confirmed(at(at_ms));
+        }
+        look_until(&mut judge, 3_610_000, 3_900_000);
+        assert_eq!(told(&mut judge), [("collector.unreachable", 3_595_000)]);
     }
 
     #[test]

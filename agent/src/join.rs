@@ -54,7 +54,7 @@ use x509_parser::{
 };
 
 use self::{
-    identity::{Identity, KeyFile, LoadError, public_half, read_key, read_text},
+    identity::{Identity, KeyFile, LoadError, key_file_in_use, public_half, read_key, read_text},
     request::{RequestError, post},
 };
 
@@ -269,6 +269,13 @@ pub enum KeepError {
         #[source]
         source: io::Error,
     },
+    /// It cannot be told which key must be kept.
+    #[error("cannot tell which key the present certificate is over")]
+    KeyInUse {
+        /// Why.
+        #[source]
+        source: LoadError,
+    },
     /// The program is stopping.
     #[error("stopped before the identity was written")]
     Stopped,
@@ -337,10 +344,8 @@ pub async fn renew(
     let tls = identity
         .client_config()
         .map_err(|source| RenewError::Tls { source })?;
-    let (dir, key_file) = (identity.dir.clone(), identity.tls_key_file);
-    let tls_key_spki = off_thread(move || next_key(&dir, key_file))
-        .await
-        .map_err(keep)?;
+    let dir = identity.dir.clone();
+    let tls_key_spki = off_thread(move || next_key(&dir)).await.map_err(keep)?;
 
     let body = RenewRequest {
         tls_key_spki: tls_key_spki.clone(),
@@ -431,9 +436,19 @@ fn take_name(making: &Path, dir: &Path, state_dir: &Path) -> Result<(), KeepErro
 }
 
 /// Makes the key of a renewal and stores it beside the present one.
-fn next_key(dir: &Path, in_use: KeyFile) -> Result<PublicKeyDer, KeepError> {
-    if in_use == KeyFile::Next {
-        settle_key(dir)?;
+///
+/// What is present is asked of the disk. What was true when the identity was taken up may be so no more: an earlier try
+/// may have settled the key, or have replaced the certificate and been told that it did not.
+fn next_key(dir: &Path) -> Result<PublicKeyDer, KeepError> {
+    match key_file_in_use(dir) {
+        Ok(KeyFile::Next) => {
+            // Such a certificate may not be durable yet. It must be before the key of the one before it goes.
+            sync_dir(dir)?;
+            settle_key(dir)?;
+        }
+        // Without a pair there is none to lose, and the identity in memory can make one.
+        Ok(KeyFile::Current) | Err(LoadError::NoPair { .. }) => {}
+        Err(source) => return Err(KeepError::KeyInUse { source }),
     }
     let key = generate(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     write(&dir.join(KeyFile::Next.name()), &key.serialize_pem())?;

@@ -125,6 +125,7 @@ pub struct Ledger {
     lines_lost: u64,
     lines_refused: u64,
     ack_trouble_is_known: bool,
+    read_trouble_is_known: bool,
 }
 
 impl Ledger {
@@ -154,6 +155,7 @@ impl Ledger {
             lines_lost: 0,
             lines_refused: 0,
             ack_trouble_is_known: false,
+            read_trouble_is_known: false,
         };
         ledger.seed();
         ledger
@@ -208,11 +210,24 @@ impl Ledger {
         }
     }
 
-    /// Takes in the collector's answer.
+    /// Takes in the collector's answer. While the spool cannot be read nothing follows from it and nothing changes: the
+    /// same is sent, and so asked, again.
     pub fn answered(&mut self, answer: &EntriesAnswer) -> Consequence {
+        let is_ours = match self.spool.contains(answer.durable) {
+            Ok(is_ours) => is_ours,
+            Err(error) => {
+                // Taken for a no, too many open files would be told as amnesia and every line written anew.
+                if !self.read_trouble_is_known {
+                    self.read_trouble_is_known = true;
+                    warn!(%error, "the spool cannot be read now; the collector's answer is not taken in");
+                }
+                return Consequence::default();
+            }
+        };
+        self.read_trouble_is_known = false;
         self.set_aside(answer);
         let mut must_restate = false;
-        if self.spool.contains(answer.durable) {
+        if is_ours {
             self.acknowledge(answer.durable);
         } else {
             self.take_over(answer.durable);

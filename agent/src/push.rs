@@ -219,6 +219,10 @@ impl Push {
                 Next::Wait
             }
             Outcome::NoAnswer { why } => {
+                // A body too large for the path would time out for ever, and the contact travels in it.
+                if !batch.lines.is_empty() {
+                    self.pace.carry_less(batch.lines.len());
+                }
                 self.failed("no_answer", why, None, now.elapsed);
                 self.link.try_another();
                 Next::Wait

@@ -25,6 +25,10 @@ const BACKOFF: Backoff = Backoff {
     max_ms: 3_600_000,
 };
 
+/// Least time between two renewals, whatever the wall clock says. With a clock more than a third of a certificate's
+/// life ahead each new one is due at once; the collector is spared a renewal a minute by every such node.
+const AFTER_SUCCESS_MS: u64 = 3_600_000;
+
 /// Renews for ever.
 pub async fn run(
     clock: Arc<dyn Clock>,
@@ -34,11 +38,12 @@ pub async fn run(
     random: fn() -> u64,
 ) {
     let mut tries: u32 = 0;
+    let mut not_before = clock.elapsed();
     loop {
         let current = Arc::clone(&identity.borrow());
         metrics.show_certificate_expiry(current.not_after());
         let mut wait_ms = LOOK_EVERY_MS;
-        if clock.wall() >= current.renewal_due_at() {
+        if clock.wall() >= current.renewal_due_at() && clock.elapsed() >= not_before {
             let Targets { collectors, proxy } = targets.borrow().clone();
             // Each try asks another address.
             let index = usize::try_from(tries).unwrap_or(0) % collectors.len().max(1);
@@ -46,6 +51,7 @@ pub async fn run(
             match join::renew(&current, url, proxy.as_deref()).await {
                 Ok(renewed) => {
                     tries = 0;
+                    not_before = clock.elapsed().plus_ms(AFTER_SUCCESS_MS);
                     info!(not_after = %renewed.not_after(), "certificate renewed");
                     identity.send_replace(Arc::new(renewed));
                 }
@@ -120,6 +126,46 @@ mod tests {
         let on_disk = Identity::load(dir.path()).unwrap();
         assert_eq!(on_disk.key_sha256(), new.key_sha256());
         assert!(clock.wall() >= Wall(due.0));
+        renewing.abort();
+    }
+
+    #[tokio::test]
+    async fn a_clock_far_ahead_does_not_make_it_renew_again_and_again() {
+        let (collector, _requests, dir) = Collector::new();
+        let (address, _serving) = collector.serve().await;
+        let old = Arc::new(Identity::load(dir.path()).unwrap());
+        // So late that a new certificate is due at once as well.
+        let clock = Arc::new(ManualClock::at(Now {
+            wall: old.renewal_due_at().plus_ms(86_400_000),
+            elapsed: Elapsed(0),
+        }));
+        let identity = watch::Sender::new(Arc::clone(&old));
+        let mut seen = identity.subscribe();
+        let targets = watch::Sender::new(Targets {
+            collectors: vec![format!("https://{address}")],
+            proxy: None,
+        });
+        let metrics = Arc::new(Metrics::new(None, &[]).unwrap());
+        let renewing = tokio::spawn(run(
+            Arc::clone(&clock) as Arc<dyn Clock>,
+            identity,
+            targets.subscribe(),
+            metrics,
+            || 0,
+        ));
+        seen.changed().await.unwrap();
+        let renewed_at = clock.elapsed();
+        assert!(seen.borrow_and_update().renewal_due_at() <= clock.wall());
+        loop {
+            clock.advance(Duration::from_secs(600));
+            if tokio::time::timeout(Duration::from_millis(50), seen.changed())
+                .await
+                .is_ok()
+            {
+                break;
+            }
+        }
+        assert!(clock.elapsed() >= renewed_at.plus_ms(3_600_000));
         renewing.abort();
     }
 }

@@ -132,6 +132,8 @@ struct Slot {
     planned: Planned,
     /// `None` while it runs.
     check: Option<Box<dyn Check>>,
+    /// What runs next in its place: built by a reload while a run was going.
+    rebuilt: Option<Box<dyn Check>>,
     grid: Grid,
     /// The next run, or the one that is going or waiting for its turn.
     due: Elapsed,
@@ -293,7 +295,8 @@ impl Runner {
         let Some(slot) = self.slots.iter_mut().find(|slot| slot.id == finished.slot) else {
             return; // Replaced while it ran.
         };
-        slot.check = Some(finished.check);
+        // What a reload built meanwhile has read its files anew.
+        slot.check = slot.rebuilt.take().or(Some(finished.check));
         let missed = slot.grid.missed(slot.due, now.elapsed);
         slot.due = slot.grid.next_after(now.elapsed);
         let took_ms = now.elapsed.since_ms(finished.started);
@@ -371,7 +374,14 @@ impl Runner {
                 .position(|slot| slot.planned.name == planned.name && slot.planned.plan == plan);
             if let Some(index) = same {
                 kept += 1;
-                self.slots.push(old.swap_remove(index));
+                // The settings are the same, but a secret or an authority they name may be new: what was settled is
+                // kept, and what runs was built just now.
+                let mut slot = old.swap_remove(index);
+                match &mut slot.check {
+                    Some(check) => *check = planned.check,
+                    None => slot.rebuilt = Some(planned.check),
+                }
+                self.slots.push(slot);
             } else {
                 // The handles of a check of that name remove its series when they go, so they go first.
                 old.retain(|slot| slot.planned.name != planned.name);
@@ -398,6 +408,7 @@ impl Runner {
         Slot {
             id: self.next_id,
             check: Some(planned.check),
+            rebuilt: None,
             grid: Grid::new(&self.node, &planned.name, plan.every_ms),
             due: first.next_after(now.elapsed),
             is_waiting: false,

@@ -40,7 +40,7 @@ use vigie_platform::disk::Disk;
 use vigie_platform::slot_file::{Found, SlotFile};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Only the agent enters its directories.
 const DIR_MODE: u32 = 0o700;
@@ -294,6 +294,15 @@ impl Ring {
         Some(line)
     }
 
+    /// Drops the oldest lines of an overfull ring and remembers them.
+    fn bound(&mut self, limits: &Limits, lost: &mut VecDeque<Lost>) {
+        while self.lines.len() > limits.ring_lines_max || self.bytes > limits.ring_bytes_max {
+            let Some(line) = self.pop() else { return };
+            let (from, to) = (line.seq, line.seq);
+            note_lost(lost, Lost { from, to });
+        }
+    }
+
     fn drop_up_to(&mut self, seq: u64) {
         while self.lines.front().is_some_and(|line| line.seq <= seq) {
             self.pop();
@@ -400,7 +409,7 @@ impl Spool {
         self.head = line.head();
         self.ring.push(line);
         self.flush_ring();
-        self.bound_ring();
+        self.ring.bound(&self.limits, &mut self.lost);
         // The log is the authority while it holds the line; a head that could not be written is written again with
         // the next line, and before anything is removed.
         if let Err(error) = self.write_state()
@@ -467,20 +476,20 @@ impl Spool {
     }
 
     /// Whether a chain that ends with `head` is a beginning of this one, as far as this node can still tell.
-    #[must_use]
-    pub fn contains(&self, head: Head) -> bool {
+    ///
+    /// # Errors
+    /// When the disk cannot be read now: then it is not known, which is not a no.
+    pub fn contains(&self, head: Head) -> Result<bool, ReadError> {
         if head == self.head || (head == self.acknowledged && head != Head::EMPTY) {
-            return true;
+            return Ok(true);
         }
         if head == Head::EMPTY {
             // Then everything has to be sent, so the first line must still be here.
-            let first = self.lines_after(0, 1, 0).unwrap_or_default();
-            return first.first().is_some_and(|line| line.seq == 1);
+            let first = self.lines_after(0, 1, 0)?;
+            return Ok(first.first().is_some_and(|line| line.seq == 1));
         }
-        self.line(head.seq)
-            .ok()
-            .flatten()
-            .is_some_and(|line| line.head() == head)
+        let line = self.line(head.seq)?;
+        Ok(line.is_some_and(|line| line.head() == head))
     }
 
     /// The collector has everything up to line `seq`.
@@ -564,10 +573,14 @@ impl Spool {
             }
             Err(reason) => {
                 let mut ring = Ring::default();
+                // Bounded line by line: the backlog on disk is many times what the ring may take of memory.
+                let limits = self.limits;
+                let mut lost = std::mem::take(&mut self.lost);
                 // If even reading fails, the rest of the lines stays in the old chain on disk for the next start.
                 let new_head = self
                     .rewrite_lines(head, rewrite, &mut |line| {
                         ring.push(line);
+                        ring.bound(&limits, &mut lost);
                         Ok(())
                     })
                     .unwrap_or_else(|_| ring.lines.back().map_or(head, Line::head));
@@ -575,8 +588,8 @@ impl Spool {
                 self.head = new_head;
                 self.acknowledged = head;
                 self.ring = ring;
+                self.lost = lost;
                 self.degraded = Some(reason);
-                self.bound_ring();
                 Appended::InMemory
             }
         }
@@ -658,10 +671,11 @@ impl Spool {
         }
         if self.head.seq > on_disk {
             // They were in memory only, or damage took them.
-            self.note_lost(Lost {
+            let lost = Lost {
                 from: on_disk + 1,
                 to: self.head.seq,
-            });
+            };
+            note_lost(&mut self.lost, lost);
         }
     }
 
@@ -735,27 +749,6 @@ impl Spool {
             }
         }
         self.degraded = None;
-    }
-
-    /// Drops the oldest lines of an overfull ring and remembers them.
-    fn bound_ring(&mut self) {
-        while self.ring.lines.len() > self.limits.ring_lines_max
-            || self.ring.bytes > self.limits.ring_bytes_max
-        {
-            let Some(line) = self.ring.pop() else { return };
-            self.note_lost(Lost {
-                from: line.seq,
-                to: line.seq,
-            });
-        }
-    }
-
-    fn note_lost(&mut self, lost: Lost) {
-        let is_full = self.lost.len() >= LOST_RANGES_MAX;
-        match self.lost.back_mut() {
-            Some(last) if is_full || last.to.saturating_add(1) == lost.from => last.to = lost.to,
-            _ => self.lost.push_back(lost),
-        }
     }
 
     fn write_state(&mut self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
@@ -886,6 +879,14 @@ impl Spool {
         });
         store.log.destroy();
         Ok(())
+    }
+}
+
+fn note_lost(known: &mut VecDeque<Lost>, lost: Lost) {
+    let is_full = known.len() >= LOST_RANGES_MAX;
+    match known.back_mut() {
+        Some(last) if is_full || last.to.saturating_add(1) == lost.from => last.to = lost.to,
+        _ => known.push_back(lost),
     }
 }
 

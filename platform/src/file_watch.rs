@@ -2,7 +2,7 @@
 //!
 //! inotify gives hints; what counts is that the files differ from those seen last (inode, size, times, mode). So a file
 //! replaced by rename, a queue overflow, a swapped symbolic link and a hint that means nothing all come out right. Where
-//! inotify fails, looking at intervals remains. It reads metadata only, never contents, off the runtime's threads; it
+//! inotify fails, looking at intervals remains; a wait that is cancelled does not begin an interval anew. It reads metadata only, never contents, off the runtime's threads; it
 //! writes nothing. Cancelling [`FileWatch::changed`] loses no change.
 
 use std::fs;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use notify::event::EventKind;
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::warn;
 
@@ -46,6 +46,10 @@ pub struct FileWatch {
     seen: Vec<Seen>,
     /// A hint was taken from the queue and not yet followed by a look.
     is_hinted: bool,
+    /// When to look without a hint. Kept here, because callers drop [`FileWatch::changed`] more often than it looks.
+    look_at: Instant,
+    /// A look under way. Kept when the wait is cancelled, so that on a dead disk one thread hangs and not one a tick.
+    looking: Option<JoinHandle<Vec<Seen>>>,
     hints: mpsc::Receiver<()>,
     watcher: Option<Arc<Mutex<RecommendedWatcher>>>,
 }
@@ -91,6 +95,8 @@ impl FileWatch {
             file,
             seen,
             is_hinted: false,
+            look_at: Instant::now() + interval(watcher.is_some()),
+            looking: None,
             hints,
             watcher,
         }
@@ -99,35 +105,29 @@ impl FileWatch {
     /// Waits until the files differ from those seen at the start or at the last return, and are quiet.
     pub async fn changed(&mut self) {
         loop {
-            let interval = if self.watcher.is_some() {
-                LOOK_WITH_HINTS
-            } else {
-                LOOK_WITHOUT_HINTS
-            };
-            if !self.is_hinted {
-                tokio::select! {
-                    Some(()) = self.hints.recv() => self.is_hinted = true,
-                    () = sleep_until(Instant::now() + interval) => {}
+            if self.looking.is_none() {
+                if !self.is_hinted {
+                    tokio::select! {
+                        Some(()) = self.hints.recv() => self.is_hinted = true,
+                        () = sleep_until(self.look_at) => {}
+                    }
+                }
+                if self.is_hinted {
+                    self.until_quiet().await;
                 }
             }
-            if self.is_hinted {
-                self.until_quiet().await;
-            }
-            let (file, watcher) = (self.file.clone(), self.watcher.clone());
-            let looked = spawn_blocking(move || {
-                if let Some(watcher) = watcher {
-                    watch_conf_d(
-                        &mut watcher.lock().unwrap_or_else(PoisonError::into_inner),
-                        &file,
-                    );
-                }
-                look(&file)
-            });
-            let Ok(now) = looked.await else {
+            let (file, watcher) = (&self.file, &self.watcher);
+            let looking = self
+                .looking
+                .get_or_insert_with(|| begin_look(file.clone(), watcher.clone()));
+            let looked = looking.await;
+            self.looking = None;
+            let Ok(now) = looked else {
                 // Only when the runtime is going away.
                 return std::future::pending().await;
             };
             self.is_hinted = false;
+            self.look_at = Instant::now() + interval(self.watcher.is_some());
             if now != self.seen {
                 self.seen = now;
                 return;
@@ -146,6 +146,29 @@ impl FileWatch {
             }
         }
     }
+}
+
+const fn interval(has_hints: bool) -> Duration {
+    if has_hints {
+        LOOK_WITH_HINTS
+    } else {
+        LOOK_WITHOUT_HINTS
+    }
+}
+
+fn begin_look(
+    file: Arc<Path>,
+    watcher: Option<Arc<Mutex<RecommendedWatcher>>>,
+) -> JoinHandle<Vec<Seen>> {
+    spawn_blocking(move || {
+        if let Some(watcher) = watcher {
+            watch_conf_d(
+                &mut watcher.lock().unwrap_or_else(PoisonError::into_inner),
+                &file,
+            );
+        }
+        look(&file)
+    })
 }
 
 fn watch(file: &Path, sender: mpsc::Sender<()>) -> notify::Result<RecommendedWatcher> {
@@ -235,6 +258,8 @@ mod tests {
             file: file.into(),
             seen: look(file),
             is_hinted: false,
+            look_at: Instant::now() + LOOK_WITHOUT_HINTS,
+            looking: None,
             hints,
             watcher: None,
         };
@@ -335,6 +360,25 @@ mod tests {
             () = writer => {}
         }
         assert!(begun.elapsed() <= PATIENCE + QUIET);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_cancelled_again_and_again_still_looks_at_intervals() {
+        const TICK: Duration = Duration::from_secs(15);
+        let (_folder, file) = folder();
+        let (_sender, hints) = mpsc::channel(HINTS_MAX);
+        let mut watch = FileWatch {
+            hints,
+            ..FileWatch::start(&file).await
+        };
+        assert!(watch.watcher.is_some());
+        for text in ["a = 22", "a = 333"] {
+            fs::write(&file, text).unwrap();
+            let begun = Instant::now();
+            while timeout(TICK, watch.changed()).await.is_err() {
+                assert!(begun.elapsed() <= LOOK_WITH_HINTS, "nobody looks");
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -41,14 +41,13 @@ pub struct Identity {
     server_ca: Vec<CertificateDer<'static>>,
     chain: Vec<CertificateDer<'static>>,
     tls_key: SecretKey,
-    pub(super) tls_key_file: KeyFile,
     signer: Ed25519KeyPair,
     key_sha256: Digest,
     pub(super) not_before: Wall,
     pub(super) not_after: Wall,
 }
 
-/// Which file the certificate's key was found in.
+/// Which file the certificate's key is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyFile {
     Current,
@@ -76,17 +75,9 @@ impl Identity {
 
     pub(super) fn load_from(dir: &Path) -> Result<Self, LoadError> {
         let pem_path = dir.join("tls.pem");
-        let Some(pem) = read_file(&pem_path)? else {
-            return Err(LoadError::NotJoined {
-                dir: dir.to_owned(),
-            });
-        };
-        let chain = certificates(&pem, &pem_path)?;
-        let (_, leaf) = X509Certificate::from_der(&chain[0]).map_err(|_| LoadError::Content {
-            path: pem_path,
-            what: "an X.509 certificate",
-        })?;
-        let (tls_key, tls_key_file) = find_key(dir, leaf.public_key().raw)?;
+        let chain = own_chain(dir, &pem_path)?;
+        let leaf = leaf(&chain, &pem_path)?;
+        let (tls_key, _) = find_key(dir, leaf.public_key().raw)?;
         let ca_path = dir.join("server-ca.pem");
         let signing_path = dir.join("signing.key");
         let signing = read_key(&signing_path)?.ok_or_else(|| missing(&signing_path))?;
@@ -111,7 +102,6 @@ impl Identity {
             dir: dir.to_owned(),
             chain,
             tls_key,
-            tls_key_file,
         })
     }
 
@@ -247,6 +237,37 @@ pub(super) fn public_half(signer: &Ed25519KeyPair) -> SigningKey {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(signer.public_key().as_ref());
     SigningKey(bytes)
+}
+
+/// Where the key of the certificate on disk is now, whatever it was when an [`Identity`] was taken up: a renewal since
+/// then may have come any way, reported or not.
+///
+/// # Errors
+/// [`LoadError::NoPair`] when neither file has it; otherwise why it cannot be told.
+pub(super) fn key_file_in_use(dir: &Path) -> Result<KeyFile, LoadError> {
+    let pem_path = dir.join("tls.pem");
+    let chain = own_chain(dir, &pem_path)?;
+    let (_, file) = find_key(dir, leaf(&chain, &pem_path)?.public_key().raw)?;
+    Ok(file)
+}
+
+fn own_chain(dir: &Path, pem_path: &Path) -> Result<Vec<CertificateDer<'static>>, LoadError> {
+    let pem = read_file(pem_path)?.ok_or_else(|| LoadError::NotJoined {
+        dir: dir.to_owned(),
+    })?;
+    certificates(&pem, pem_path)
+}
+
+fn leaf<'a>(
+    chain: &'a [CertificateDer<'static>],
+    pem_path: &Path,
+) -> Result<X509Certificate<'a>, LoadError> {
+    X509Certificate::from_der(&chain[0])
+        .map(|(_, leaf)| leaf)
+        .map_err(|_| LoadError::Content {
+            path: pem_path.to_owned(),
+            what: "an X.509 certificate",
+        })
 }
 
 fn find_key(dir: &Path, spki: &[u8]) -> Result<(SecretKey, KeyFile), LoadError> {

@@ -516,7 +516,7 @@ async fn a_renewal_cut_between_its_two_renames_loads_and_renews() {
         .unwrap()
         .identity;
     let folder = dir.path().join("identity");
-    let spki = next_key(&folder, KeyFile::Current).unwrap();
+    let spki = next_key(&folder).unwrap();
 
     // Cut before the certificate: the old pair holds.
     let at_first = Identity::load(dir.path()).unwrap();
@@ -527,12 +527,61 @@ async fn a_renewal_cut_between_its_two_renames_loads_and_renews() {
     write(&folder.join("tls.pem"), &pem).unwrap();
     let then = Identity::load(dir.path()).unwrap();
     assert_eq!(then.key_sha256(), Digest::of(spki.as_bytes()));
-    assert_eq!(then.tls_key_file, KeyFile::Next);
+    assert_eq!(key_file_in_use(&folder).unwrap(), KeyFile::Next);
     then.client_config().unwrap();
 
     let renewed = renew(&then, &collector.url(), None).await.unwrap();
-    assert_eq!(renewed.tls_key_file, KeyFile::Current);
+    assert_eq!(key_file_in_use(&folder).unwrap(), KeyFile::Current);
     assert_ne!(renewed.key_sha256(), then.key_sha256());
+}
+
+#[tokio::test]
+async fn failing_renewals_never_take_away_the_key_the_certificate_on_disk_is_over() {
+    #[derive(Debug, PartialEq)]
+    enum Cut {
+        /// The agent was started anew after the certificate and before the renaming of its key.
+        Restarted,
+        /// It runs on: the certificate was replaced, but reported as not written.
+        RunsOn,
+    }
+    for cut in [Cut::Restarted, Cut::RunsOn] {
+        let (collector, dir) = (Collector::issuing().await, state_dir());
+        let first = join_as(&dir, &collector.token(), Existing::Keep)
+            .await
+            .unwrap()
+            .identity;
+        let folder = dir.path().join("identity");
+        let spki = next_key(&folder).unwrap();
+        let pem = certificate(&collector.agent_ca, "app-01", &spki);
+        write(&folder.join("tls.pem"), &pem).unwrap();
+        let in_memory = match cut {
+            Cut::Restarted => Identity::load(dir.path()).unwrap(),
+            Cut::RunsOn => first,
+        };
+        // Someone else is at the collector's address for a while.
+        let away = Collector::issuing().await;
+        for _ in 0..3 {
+            renew(&in_memory, &away.url(), None).await.unwrap_err();
+            let on_disk = Identity::load(dir.path()).unwrap();
+            assert_eq!(on_disk.key_sha256(), Digest::of(spki.as_bytes()), "{cut:?}");
+        }
+        let renewed = renew(&in_memory, &collector.url(), None).await.unwrap();
+        let on_disk = Identity::load(dir.path()).unwrap();
+        assert_eq!(on_disk.key_sha256(), renewed.key_sha256());
+    }
+}
+
+#[tokio::test]
+async fn a_key_pair_spoilt_on_disk_is_mended_by_the_renewal() {
+    let (collector, dir) = (Collector::issuing().await, state_dir());
+    let first = join_as(&dir, &collector.token(), Existing::Keep)
+        .await
+        .unwrap()
+        .identity;
+    fs::remove_file(dir.path().join("identity/tls.key")).unwrap();
+    let renewed = renew(&first, &collector.url(), None).await.unwrap();
+    let on_disk = Identity::load(dir.path()).unwrap();
+    assert_eq!(on_disk.key_sha256(), renewed.key_sha256());
 }
 
 #[tokio::test]

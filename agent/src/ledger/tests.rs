@@ -16,11 +16,11 @@ use vigie_core::{
 use vigie_platform::{
     append_log,
     clock::ManualClock,
-    disk::{Disk as _, Fault, FaultyDisk},
+    disk::{Disk, Fault, FaultyDisk},
 };
 
 use super::*;
-use crate::spool;
+use crate::spool::{self, tests::FewFiles};
 
 const DIR: &str = "/state";
 
@@ -46,9 +46,13 @@ fn limits() -> spool::Limits {
 }
 
 fn open(disk: &FaultyDisk) -> Ledger {
+    open_on(Arc::new(disk.clone()))
+}
+
+fn open_on(disk: Arc<dyn Disk>) -> Ledger {
     let dir = Path::new(DIR);
-    let (spool, _) = Spool::open(Arc::new(disk.clone()), &dir.join("entries"), limits());
-    let checkpoint = CheckpointFile::open(disk, &dir.join("checkpoint"));
+    let (spool, _) = Spool::open(Arc::clone(&disk), &dir.join("entries"), limits());
+    let checkpoint = CheckpointFile::open(&*disk, &dir.join("checkpoint"));
     let clock = Arc::new(ManualClock::at(Now {
         wall: Wall(1_795_374_271_207),
         elapsed: Elapsed(1_000),
@@ -249,6 +253,34 @@ fn a_collector_that_is_behind_gets_what_it_lacks_without_amnesia() {
     let consequence = ledger.answered(&answer(sent[1].head(), 9));
     assert!(consequence.has_more && !consequence.must_restate);
     assert_eq!(lines(&mut ledger), sent[2..]);
+}
+
+#[test]
+fn an_answer_that_comes_while_the_spool_cannot_be_read_is_not_taken_for_amnesia() {
+    let disk = FewFiles::new(new_disk());
+    let mut ledger = open_on(Arc::new(disk.clone()));
+    ledger.answered(&answer(Head::EMPTY, 0));
+    for _ in 0..4 {
+        ledger.write(&status("a", Status::Critical));
+    }
+    let sent = lines(&mut ledger);
+    let head = ledger.view().head;
+    let mut second = answer(sent[1].head(), 9);
+    second.refused = vec![RefusedLine {
+        seq: 1,
+        sha256: sent[0].sha256,
+    }];
+    disk.run_out_of_files(true);
+    for _ in 0..2 {
+        assert_eq!(ledger.answered(&second), Consequence::default());
+    }
+    assert_eq!(ledger.view().head, head, "no line about it, none refused");
+    assert_eq!(ledger.view().acknowledged, Head::EMPTY);
+    disk.run_out_of_files(false);
+    assert_eq!(lines(&mut ledger), sent, "asked for again");
+    let consequence = ledger.answered(&second);
+    assert!(consequence.has_more && !consequence.must_restate);
+    assert_eq!(ledger.view().acknowledged, sent[1].head());
 }
 
 #[test]

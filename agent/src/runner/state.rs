@@ -106,6 +106,7 @@ impl CheckState {
     /// Takes in what a run found.
     pub fn result(&mut self, observations: Vec<Observation>, now: Now) {
         self.has_come(now);
+        self.forget_gone(&observations);
         let found = self.by_object(observations);
         let whole = found.get(&None);
         let is_empty = found.is_empty();
@@ -269,8 +270,36 @@ impl CheckState {
         found
     }
 
+    /// Makes room for new objects: names that come and go (a pool of addresses) must not crowd out those there are now.
+    /// The oldest that are gone, and said so, are forgotten first; their alerts are the collector's to keep.
+    fn forget_gone(&mut self, observations: &[Observation]) {
+        let is_here =
+            |object: &Option<Object>| observations.iter().any(|seen| seen.object == *object);
+        let new = observations
+            .iter()
+            .filter(|seen| seen.object.is_some() && !self.objects.contains_key(&seen.object))
+            .count();
+        let excess = (self.objects.len() + new).saturating_sub(OBJECTS_MAX);
+        if excess == 0 {
+            return;
+        }
+        let mut gone: Vec<(Wall, Option<Object>)> = self
+            .objects
+            .iter()
+            .filter(|(object, state)| {
+                state.settled_for.reason == vigie::OBJECT_GONE
+                    && !state.is_unsaid
+                    && !is_here(object)
+            })
+            .map(|(object, state)| (state.since, object.clone()))
+            .collect();
+        gone.sort_by_key(|(since, _)| *since);
+        for (_, object) in gone.into_iter().take(excess) {
+            self.objects.remove(&object);
+        }
+    }
+
     /// The run did not mention the check itself: whatever was wrong with it is over.
-    /// The check as a whole runs again.
     fn is_fine(&mut self, now: Now) {
         if self.objects.contains_key(&None) {
             let cause = Cause::new(Status::Ok, vigie::CHECK_RAN);

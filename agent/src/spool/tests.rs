@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use proptest::prelude::*;
-use vigie_platform::disk::{Disk as _, Fault, FaultyDisk, RealDisk};
+use vigie_platform::disk::{Disk, Fault, FaultyDisk, File, RealDisk};
 
 use super::*;
 
@@ -19,6 +21,75 @@ const LIMITS: Limits = Limits {
     ring_bytes_max: 6000,
     quarantine_files_max: 2,
 };
+
+/// A disk on which a file cannot be opened while the process has too many open.
+#[derive(Debug, Clone)]
+pub(crate) struct FewFiles {
+    disk: FaultyDisk,
+    are_out: Arc<AtomicBool>,
+}
+
+impl FewFiles {
+    pub(crate) fn new(disk: FaultyDisk) -> Self {
+        Self {
+            disk,
+            are_out: Arc::default(),
+        }
+    }
+
+    pub(crate) fn run_out_of_files(&self, are_out: bool) {
+        self.are_out.store(are_out, Ordering::Relaxed);
+    }
+
+    fn check(&self) -> io::Result<()> {
+        if self.are_out.load(Ordering::Relaxed) {
+            return Err(rustix::io::Errno::MFILE.into());
+        }
+        Ok(())
+    }
+}
+
+impl Disk for FewFiles {
+    fn create_dir(&self, dir: &Path, mode: u32) -> io::Result<()> {
+        self.disk.create_dir(dir, mode)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.remove_dir(dir)
+    }
+
+    fn create(&self, path: &Path, mode: u32) -> io::Result<Box<dyn File>> {
+        self.check()?;
+        self.disk.create(path, mode)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.check()?;
+        self.disk.open(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn unlink(&self, path: &Path) -> io::Result<()> {
+        self.disk.unlink(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.check()?;
+        self.disk.list(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.check()?;
+        self.disk.sync_dir(dir)
+    }
+
+    fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.disk.free_bytes(path)
+    }
+}
 
 fn new_disk(seed: u64) -> FaultyDisk {
     let disk = FaultyDisk::new(seed, 128 * 4096);
@@ -222,9 +293,15 @@ fn an_impossible_acknowledgement_is_refused() {
 #[test]
 fn the_collectors_head_is_recognised_or_not() {
     let (mut spool, _) = open(&new_disk(1));
-    assert!(spool.contains(Head::EMPTY), "nothing and nothing agree");
+    assert!(
+        spool.contains(Head::EMPTY).unwrap(),
+        "nothing and nothing agree"
+    );
     append(&mut spool, 1..=60);
-    assert!(spool.contains(Head::EMPTY), "all lines can still be sent");
+    assert!(
+        spool.contains(Head::EMPTY).unwrap(),
+        "all lines can still be sent"
+    );
     spool.acknowledge(50).unwrap();
     for (head, expected, why) in [
         (line(60).head(), true, "my head"),
@@ -239,8 +316,22 @@ fn the_collectors_head_is_recognised_or_not() {
         (line(2).head(), false, "so old that it is gone"),
         (Head::EMPTY, false, "the first lines are gone"),
     ] {
-        assert_eq!(spool.contains(head), expected, "{why}");
+        assert_eq!(spool.contains(head).unwrap(), expected, "{why}");
     }
+}
+
+#[test]
+fn a_disk_that_cannot_be_read_now_does_not_say_no_to_the_collectors_head() {
+    let disk = FewFiles::new(new_disk(1));
+    let (mut spool, _) = Spool::open(Arc::new(disk.clone()), Path::new(DIR), LIMITS);
+    append(&mut spool, 1..=5);
+    disk.run_out_of_files(true);
+    assert!(spool.contains(line(3).head()).is_err());
+    assert!(spool.contains(Head::EMPTY).is_err());
+    assert!(spool.contains(line(5).head()).unwrap(), "known by heart");
+    disk.run_out_of_files(false);
+    assert!(spool.contains(line(3).head()).unwrap());
+    assert!(spool.contains(Head::EMPTY).unwrap());
 }
 
 #[test]
@@ -282,7 +373,7 @@ fn amnesia_writes_the_unacknowledged_lines_after_the_collectors_head() {
     assert_eq!(seen, [line(8), line(9), line(10)]);
     let expected: Vec<Line> = (5..=8).map(|seq| line_in("b", seq)).collect();
     assert_eq!(unsent(&spool), expected);
-    assert!(spool.contains(collector));
+    assert!(spool.contains(collector).unwrap());
     assert_eq!(spool.append(line_in("b", 9)), Ok(Appended::Durable));
     disk.cut_power();
     let (spool, recovery) = open(&disk);
@@ -355,6 +446,19 @@ fn amnesia_on_a_dead_disk_goes_on_in_memory() {
     let again = spool.rebase(line_in("d", 1).head(), &mut rewrite);
     assert_eq!(again, Appended::InMemory);
     assert_eq!(unsent(&spool).len(), 7);
+}
+
+#[test]
+fn amnesia_on_a_dead_disk_keeps_the_newest_of_a_long_backlog_and_says_what_is_lost() {
+    let disk = new_disk(1);
+    let (mut spool, _) = open(&disk);
+    append(&mut spool, 1..=60);
+    disk.set_fault(Fault::WriteFails);
+    let collector = line_in("c", 100).head();
+    assert_eq!(spool.rebase(collector, &mut rewrite), Appended::InMemory);
+    assert_eq!(unsent_seqs(&spool), (154..=161).collect::<Vec<_>>());
+    let lost = Lost { from: 101, to: 153 };
+    assert_eq!((spool.take_lost(), spool.take_lost()), (Some(lost), None));
 }
 
 #[test]

@@ -9,10 +9,13 @@
 //! ```
 //! - **Order.** Of one alert's messages the next goes only when the one before is accepted, so that an end never
 //!   overtakes its beginning. A *refused* message lets the later ones pass: what the receiver will not read must not
-//!   keep it from hearing that things got worse.
+//!   keep it from hearing that things got worse. So does one that *fails alone*: tried [`FAILING_TRIES`] times, the last
+//!   time in vain while the receiver was not down and had accepted another since the first. What failed only because
+//!   the receiver was down is tried once more in its place before it lets others pass.
 //! - **Nothing is given up.** A message leaves only by being accepted, or with its receiver.
 //! - **A receiver that is down** (failures in a row, [`DOWN_AFTER`]) is tried with one message at a time, a different one
-//!   each time; the first that is accepted sets all others free at once.
+//!   each time; the first that is accepted sets free at once those that waited for it. What was refused or fails alone
+//!   waits for something else, and keeps its own delay and `Retry-After`.
 //! - **Failing** is said of a receiver while a message waits that was refused, was tried [`FAILING_TRIES`] times, or was
 //!   tried first [`FAILING_AFTER_MS`] ago. Two answers in turn do not make it flap.
 
@@ -40,7 +43,7 @@ pub const IN_FLIGHT_MAX: usize = 4;
 /// After so many failures in a row a receiver counts as down.
 pub const DOWN_AFTER: u32 = 3;
 
-/// A receiver fails when one message was tried this often.
+/// A receiver fails when one message was tried this often; with others accepted beside it, the message fails alone.
 pub const FAILING_TRIES: u32 = 3;
 
 /// A receiver fails when one message was tried first this long ago.
@@ -113,7 +116,23 @@ struct Waiting {
     first_try: Option<Elapsed>,
     due: Elapsed,
     is_refused: bool,
+    /// Something else was accepted since `first_try`.
+    is_passed: bool,
+    /// It was tried often while the receiver accepted others; once true, always.
+    fails_alone: bool,
     is_in_flight: bool,
+}
+
+impl Waiting {
+    /// Whether its delay is about itself and not about the receiver.
+    const fn has_own_delay(&self) -> bool {
+        self.is_refused || self.fails_alone
+    }
+
+    const fn holds_back(&self, is_down: bool) -> bool {
+        let lets_pass = self.is_refused || (self.fails_alone && !is_down);
+        self.is_in_flight || !lets_pass
+    }
 }
 
 /// Position in the queue. Messages that were never logged may share an `order`, hence the key.
@@ -225,6 +244,8 @@ impl Queue {
                 first_try: None,
                 due: now,
                 is_refused: false,
+                is_passed: false,
+                fails_alone: false,
                 is_in_flight: false,
             },
         );
@@ -251,8 +272,8 @@ impl Queue {
         }
         let place = self
             .candidates()
-            // The pause of a receiver that is down stands for those of its messages; what it refused keeps its own.
-            .filter(|(_, waiting)| waiting.due <= now || (is_down && !waiting.is_refused))
+            // The pause of a receiver that is down stands for those of its messages that have no delay of their own.
+            .filter(|(_, waiting)| waiting.due <= now || (is_down && !waiting.has_own_delay()))
             .min_by_key(|(place, waiting)| (waiting.due, **place))
             .map(|(place, _)| *place)?;
         let waiting = self.waiting.get_mut(&place)?;
@@ -268,7 +289,7 @@ impl Queue {
         let has_room = self.in_flight().count() < self.in_flight_max();
         let next = self
             .candidates()
-            .map(|(_, waiting)| match (is_down, waiting.is_refused) {
+            .map(|(_, waiting)| match (is_down, waiting.has_own_delay()) {
                 (true, false) => self.resume,
                 (true, true) => self.resume.max(waiting.due),
                 (false, _) => waiting.due,
@@ -301,14 +322,20 @@ impl Queue {
         if answer == Answer::Accepted {
             self.places.remove(&key);
             let gone = self.waiting.remove(&place)?;
+            let was_down = self.is_down();
             self.failures_in_row = 0;
             self.was_accepted = true;
-            if gone.is_refused {
-                // Whatever it would not read before, it reads now.
-                self.retry_now(now);
-            }
-            for waiting in self.waiting.values_mut().filter(|w| !w.is_refused) {
-                waiting.due = waiting.due.min(now);
+            for waiting in self.waiting.values_mut() {
+                waiting.is_passed |= waiting.first_try.is_some();
+                let is_freed = if waiting.is_refused {
+                    // Whatever it would not read before, it reads now.
+                    gone.is_refused
+                } else {
+                    was_down && !waiting.fails_alone
+                };
+                if is_freed {
+                    waiting.due = waiting.due.min(now);
+                }
             }
             return Some(gone.logged);
         }
@@ -336,6 +363,9 @@ impl Queue {
             self.resume = self
                 .resume
                 .max(now.plus_ms(RETRY.delay_ms(tries, jitter, asked)));
+            waiting.fails_alone |= waiting.is_passed
+                && waiting.tries >= FAILING_TRIES
+                && self.failures_in_row < DOWN_AFTER;
         }
         None
     }
@@ -399,11 +429,12 @@ impl Queue {
 
     /// Messages that no earlier one of the same alert holds back.
     fn candidates(&self) -> impl Iterator<Item = (&Place, &Waiting)> {
+        let is_down = self.is_down();
         let mut held_back = HashSet::new();
         self.waiting.iter().filter(move |(_, waiting)| {
             let number = waiting.message.number;
             let is_free = !waiting.is_in_flight && !held_back.contains(&number);
-            if !waiting.is_refused || waiting.is_in_flight {
+            if waiting.holds_back(is_down) {
                 held_back.insert(number);
             }
             is_free

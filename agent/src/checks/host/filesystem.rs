@@ -13,7 +13,8 @@
 //! **What is bad.** Space is counted as df(1) does, used / (used + available to all): 100 % means that only root can
 //! still write. No answer is `filesystem.stuck`; each mount is asked in a thread of its own, so that a dead one hangs only
 //! itself. A file system that fstab wants writable, or that was writable earlier in this agent's life, and is read-only
-//! now is `filesystem.read_only` (ext4's `errors=remount-ro`). One that is read-only on purpose has no limits. What
+//! now is `filesystem.read_only` (ext4's `errors=remount-ro`); so is, whatever fstab says, one that the kernel itself
+//! stopped after an error (`emergency_ro`, `shutdown`, since Linux 6.15; 6.12 to 6.14 show nothing of it). One that is read-only on purpose has no limits. What
 //! `mounts` names and is not mounted is `filesystem.missing`, critical; so is a line of fstab, warning with `nofail`.
 //! fstab's mount points are compared as they are written: one that is a symbolic link has to be excluded.
 //!
@@ -456,7 +457,8 @@ impl Filesystem {
             Some(wanted) => !wanted.is_read_only,
             None => self.seen_writable.contains(&mount.device),
         };
-        let writing = match (mount.is_read_only, is_writable_wanted) {
+        let is_lost = mount.is_emergency || is_writable_wanted;
+        let writing = match (mount.is_read_only, is_lost) {
             (false, _) => Writing::Possible,
             (true, false) => Writing::Unwanted,
             (true, true) => Writing::Lost,

@@ -205,3 +205,23 @@ fn restating_says_every_settled_status_once_more() {
     state.restate();
     assert_eq!(said(&mut state), ["a ok tcp.ok", "b critical net.timeout"]);
 }
+
+#[test]
+fn names_that_come_and_go_do_not_crowd_out_those_there_are() {
+    let mut state = state(1, 1);
+    let mut time = 1;
+    for round in 0..OBJECTS_MAX + 50 {
+        time += 1;
+        state.result(
+            vec![seen(&format!("o{round}"), Status::Ok, TCP_OK)],
+            now(time),
+        );
+        said(&mut state);
+    }
+    let last = format!("o{}", OBJECTS_MAX + 50);
+    state.result(
+        vec![seen(&last, Status::Critical, TCP_CLOSED)],
+        now(time + 1),
+    );
+    assert!(said(&mut state).contains(&format!("{last} critical {TCP_CLOSED}")));
+}

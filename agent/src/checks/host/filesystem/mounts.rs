@@ -4,6 +4,10 @@
 //! 36 35 98:0 /mnt1 /mnt/parent rw,noatime master:1 - ext3 /dev/root rw,errors=continue
 //! id parent device root mount-point options optional-fields… - type source super-options
 //! ```
+//! ext4 that met an error with `errors=remount-ro` shows `ro` there up to Linux 6.11, and since 6.15 `emergency_ro` (after
+//! a forced shutdown `shutdown`) instead. Kernels 6.12 to 6.14 show nothing: there it looks writable, and only the
+//! kernel's log tells.
+//!
 //! Paths are bytes: white space, `\` and `#` in them are written as `\` and three octal digits.
 
 use std::{collections::HashMap, ffi::OsString, os::unix::ffi::OsStringExt as _, path::PathBuf};
@@ -19,6 +23,8 @@ pub(super) struct Mount {
     pub(super) fs_type: String,
     /// Read-only for everybody. The mount's own options are left aside: a sandbox sets those for its process alone.
     pub(super) is_read_only: bool,
+    /// Read-only because the kernel stopped all writing after an error, which nobody ever intends.
+    pub(super) is_emergency: bool,
     /// Mounted on demand below an automounter, which takes it away again.
     pub(super) is_on_demand: bool,
 }
@@ -46,6 +52,9 @@ pub(super) enum Presence {
 /// The type of an automounter's trap: what is mounted there comes when somebody looks.
 pub(super) const AUTOFS: &str = "autofs";
 
+/// Super options by which ext4 says, since Linux 6.15, that it stopped all writing.
+const EMERGENCY: [&[u8]; 2] = [b"emergency_ro", b"shutdown"];
+
 /// Every mount that can be seen, in order; of several on one point only the last, which hides the others. Lines that
 /// cannot be read are left out.
 pub(super) fn parse_mountinfo(mountinfo: &[u8]) -> Vec<Mount> {
@@ -63,15 +72,21 @@ pub(super) fn parse_mountinfo(mountinfo: &[u8]) -> Vec<Mount> {
         .iter()
         .enumerate()
         .filter(|(position, line)| last_on.get(line.point) == Some(position))
-        .map(|(_, line)| Mount {
-            point: path(line.point),
-            device: String::from_utf8_lossy(line.device).into_owned(),
-            root: path(line.root),
-            fs_type: String::from_utf8_lossy(line.fs_type).into_owned(),
-            is_read_only: has_option(line.super_options, b"ro"),
-            is_on_demand: by_id
-                .get(line.parent)
-                .is_some_and(|parent| parent.fs_type == AUTOFS.as_bytes()),
+        .map(|(_, line)| {
+            let is_emergency = EMERGENCY
+                .iter()
+                .any(|option| has_option(line.super_options, option));
+            Mount {
+                point: path(line.point),
+                device: String::from_utf8_lossy(line.device).into_owned(),
+                root: path(line.root),
+                fs_type: String::from_utf8_lossy(line.fs_type).into_owned(),
+                is_read_only: is_emergency || has_option(line.super_options, b"ro"),
+                is_emergency,
+                is_on_demand: by_id
+                    .get(line.parent)
+                    .is_some_and(|parent| parent.fs_type == AUTOFS.as_bytes()),
+            }
         })
         .collect()
 }
@@ -226,6 +241,8 @@ mod tests {
 broken line
 47 28 0:56 / relative rw - ext4 /dev/sdd1 rw
 48 28 0:57 / /mnt/no-hyphen rw shared:1 ext4 /dev/sdd1 rw
+49 28 254:4 / /var rw,relatime shared:10 - ext4 /dev/mapper/vg-var rw,errors=remount-ro,emergency_ro
+50 28 254:5 / /opt rw,relatime shared:11 - ext4 /dev/mapper/vg-opt rw,shutdown
 ";
 
     fn find<'a>(mounts: &'a [Mount], point: &str) -> Option<&'a Mount> {
@@ -272,7 +289,17 @@ broken line
             find(&mounts, "/mnt/no-source").map(|m| m.is_read_only),
             Some(true)
         );
-        assert_eq!(mounts.len(), 9, "what cannot be read is left out");
+        let stopped = [
+            ("/var", (true, true)),
+            ("/opt", (true, true)),
+            ("/mnt/parent", (true, false)),
+            ("/", (false, false)),
+        ];
+        for (point, expected) in stopped {
+            let mount = find(&mounts, point).map(|m| (m.is_read_only, m.is_emergency));
+            assert_eq!(mount, Some(expected), "{point}");
+        }
+        assert_eq!(mounts.len(), 11, "what cannot be read is left out");
     }
 
     #[test]

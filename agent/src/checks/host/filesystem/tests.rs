@@ -217,6 +217,26 @@ async fn read_only_is_bad_where_it_was_not_wanted() {
     assert_eq!(run(&mut check, &machine).await, well);
 }
 
+#[tokio::test]
+async fn read_only_after_an_error_is_bad_whatever_fstab_says() {
+    let fstab = "UUID=1 / ext4 errors=remount-ro\nUUID=2 /usr ext4 ro\n";
+    let root = "28 1 254:0 / / rw shared:1 - ext4 /dev/sda1 rw,errors=remount-ro,emergency_ro";
+    let usr = "29 28 254:1 / /usr ro - ext4 /dev/sda2 ro,emergency_ro";
+    let var = "30 28 254:2 / /var rw - ext4 /dev/sda3 rw,shutdown";
+    let machine = machine(&[root, usr, var], fstab);
+    let mut check = settings(&KIND, "").unwrap();
+    for _ in 0..2 {
+        assert_eq!(
+            run(&mut check, &machine).await,
+            [
+                "/ critical filesystem.read_only",
+                "/usr critical filesystem.read_only",
+                "/var critical filesystem.read_only"
+            ]
+        );
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dead_mount_is_critical_alone() {
     let nfs = "30 28 0:50 / /srv rw - nfs4 nas:/srv rw";
