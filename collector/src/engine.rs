@@ -38,6 +38,7 @@ use vigie_core::{
     fleet::{self, Delta, Event, JoinRefused, Outcome, State},
     hand_in::{EntriesAnswer, RefusedLine},
     id::{NodeName, ReceiverName},
+    log::Checkpoint,
     presence::Presence,
     reason::vigie,
     rules::Rules,
@@ -656,7 +657,9 @@ impl<S: Store> Engine<S> {
         let doubt = expired.is_some();
         let head_seq = contact.head.seq;
         if self.presence.is_overtaken(&node, &contact, row.head.seq) {
-            self.answer_overtaken(&node, reply);
+            // It hung in the network while a later one was taken: its lines are stored or will come again.
+            let log = self.state.meta.frontier.checkpoint();
+            let _ = reply.send(self.entries_answer(&node, Vec::new(), log));
             return;
         }
         self.presence.said(&node, &contact, received);
@@ -712,19 +715,20 @@ impl<S: Store> Engine<S> {
         });
     }
 
-    /// A request that hung in the network while a later one was taken: its lines are stored or will come again.
-    fn answer_overtaken(
+    /// What a node is answered, from a state that is on disk.
+    fn entries_answer(
         &self,
         node: &NodeName,
-        reply: oneshot::Sender<Result<EntriesAnswer, Refusal>>,
-    ) {
-        let answer = self.state.nodes.get(node).map(|row| EntriesAnswer {
+        refused: Vec<RefusedLine>,
+        log: Checkpoint,
+    ) -> Result<EntriesAnswer, Refusal> {
+        let row = self.state.nodes.get(node).ok_or(Refusal::UnknownNode)?;
+        Ok(EntriesAnswer {
             durable: row.head,
-            refused: Vec::new(),
-            log: self.state.meta.frontier.checkpoint(),
+            refused,
+            log,
             statements: Vec::new(),
-        });
-        let _ = reply.send(answer.ok_or(Refusal::UnknownNode));
+        })
     }
 
     async fn commit(&mut self, turn: Turn, now: Now) {
@@ -800,13 +804,7 @@ impl<S: Store> Engine<S> {
                     refused,
                     reply,
                 } => {
-                    let answer = self.state.nodes.get(&node).map(|row| EntriesAnswer {
-                        durable: row.head,
-                        refused,
-                        log,
-                        statements: Vec::new(),
-                    });
-                    let _ = reply.send(answer.ok_or(Refusal::UnknownNode));
+                    let _ = reply.send(self.entries_answer(&node, refused, log));
                 }
                 Waiting::Done(reply) => {
                     let _ = reply.send(Ok(()));

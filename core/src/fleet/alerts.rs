@@ -1,6 +1,6 @@
 //! Opening, worsening and ending alerts, and the messages that follow.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
@@ -95,6 +95,13 @@ impl Step<'_> {
     }
 
     fn open(&mut self, key: &AlertKey, finding: Finding) {
+        let alert = self.begin(key, finding);
+        self.delta.alerts.insert(key.clone(), Some(alert));
+        self.tell_route(key, Notice::Open);
+    }
+
+    /// Numbers a new alert and decides that it is open. Nobody is told yet.
+    fn begin(&mut self, key: &AlertKey, finding: Finding) -> Alert {
         let meta = self.meta();
         meta.last_alert += 1;
         let number = meta.last_alert;
@@ -104,7 +111,7 @@ impl Step<'_> {
             status: finding.status,
             reason: finding.reason.clone(),
         });
-        let alert = Alert {
+        Alert {
             number,
             family: finding.family,
             claimed: finding.claimed,
@@ -113,12 +120,10 @@ impl Step<'_> {
             facts: finding.facts,
             since: finding.since,
             opening: finding.opening.unwrap_or(number),
-            told: std::collections::BTreeMap::new(),
+            told: BTreeMap::new(),
             tellings: 0,
             until_confirmed: finding.until_confirmed,
-        };
-        self.delta.alerts.insert(key.clone(), Some(alert));
-        self.tell_route(key, Notice::Open);
+        }
     }
 
     /// Details that came in the same commit as the opening travel with its message.
@@ -164,17 +169,7 @@ impl Step<'_> {
         let mut alert = match self.alert(&key).cloned() {
             Some(alert) => alert,
             None => {
-                let meta = self.meta();
-                meta.last_alert += 1;
-                let number = meta.last_alert;
-                self.decide(Decision::Opened {
-                    number,
-                    alert: key.clone(),
-                    status: message.status,
-                    reason: message.reason.clone(),
-                });
-                Alert {
-                    number,
+                let told = Finding {
                     family: message.family,
                     claimed: if key.is_of_collector() {
                         BTreeSet::new()
@@ -185,11 +180,10 @@ impl Step<'_> {
                     reason: message.reason.clone(),
                     facts: message.facts.clone(),
                     since: message.since,
-                    opening: message.opening,
-                    told: std::collections::BTreeMap::new(),
-                    tellings: 0,
+                    opening: Some(message.opening),
                     until_confirmed: false,
-                }
+                };
+                self.begin(&key, told)
             }
         };
         if message.status.rank() > alert.status.rank() {
