@@ -6,7 +6,8 @@
 set -eu
 
 # command:package
-NEEDED='nginx:nginx-light python3:python3'
+NEEDED='nginx:nginx-light python3:python3 prometheus:prometheus victoria-metrics:victoria-metrics
+    prometheus-node-exporter:prometheus-node-exporter chronyd:chrony fusermount3:fuse3 dbus-daemon:dbus-daemon'
 
 # Servers live where only root's PATH looks.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"

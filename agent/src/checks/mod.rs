@@ -35,10 +35,21 @@ pub trait Check: Send {
 pub struct MetricSpec {
     /// Full name, base unit last (`vigie_http_phase_duration_seconds`).
     pub id: MetricId,
+    /// How its numbers behave.
+    pub metric_type: MetricType,
     /// What Prometheus shows as help.
     pub help: &'static str,
     /// The name of its one extra label, or `""`.
     pub label: &'static str,
+}
+
+/// How the numbers of a metric behave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricType {
+    /// They rise and fall.
+    Gauge,
+    /// Each is a running total that something else keeps; a smaller one means that it began anew.
+    Counter,
 }
 
 /// One kind of check.

@@ -26,7 +26,7 @@ use vigie_platform::{
 
 use super::*;
 use crate::{
-    checks::{Kind, MetricSpec, Run},
+    checks::{Kind, MetricSpec, MetricType, Run},
     ledger::{CheckpointFile, Ledger},
     spool::{self, Spool},
 };
@@ -38,6 +38,7 @@ static KIND: Kind = Kind {
     family: Family::Availability,
     metrics: &[MetricSpec {
         id: LATENCY,
+        metric_type: MetricType::Gauge,
         help: "Test.",
         label: "",
     }],

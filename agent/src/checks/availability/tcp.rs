@@ -21,7 +21,7 @@ use super::{
     phase::{Phase, Progress},
     target::{Addresses, Host, Target},
 };
-use crate::checks::{Check, Context, Kind, MetricSpec, Run};
+use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
 
 /// How much is read before the expected bytes are given up on. Greetings take a line.
 const ANSWER_LEN_MAX: usize = 64 * 1024;
@@ -37,6 +37,7 @@ pub static KIND: Kind = Kind {
     family: Family::Availability,
     metrics: &[MetricSpec {
         id: PHASE_DURATION,
+        metric_type: MetricType::Gauge,
         help: "How long each phase of the last probe took; phases it did not reach are absent.",
         label: "phase",
     }],

@@ -20,7 +20,7 @@ use super::{
     limits::{self, Limits, Share, limit_permille},
     source,
 };
-use crate::checks::{Check, Context, Kind, MetricSpec, Run};
+use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
 
 const USED: MetricId = MetricId("vigie_host_cpu_used_ratio");
 const MODE: MetricId = MetricId("vigie_host_cpu_mode_ratio");
@@ -32,11 +32,13 @@ pub static KIND: Kind = Kind {
     metrics: &[
         MetricSpec {
             id: USED,
+            metric_type: MetricType::Gauge,
             help: "Share of processor time that was not idle since the check's last run.",
             label: "",
         },
         MetricSpec {
             id: MODE,
+            metric_type: MetricType::Gauge,
             help: "Share of processor time spent in a mode since the check's last run.",
             label: "mode",
         },

@@ -58,7 +58,7 @@ use super::{
     source,
 };
 use crate::checks::{
-    Check, Context, Kind, MetricSpec, Run,
+    Check, Context, Kind, MetricSpec, MetricType, Run,
     context::{Files, Statvfs, Usage},
 };
 
@@ -77,36 +77,43 @@ pub static KIND: Kind = Kind {
     metrics: &[
         MetricSpec {
             id: SIZE,
+            metric_type: MetricType::Gauge,
             help: "Size of the file system.",
             label: "",
         },
         MetricSpec {
             id: FREE,
+            metric_type: MetricType::Gauge,
             help: "Free space, with what is reserved for root.",
             label: "",
         },
         MetricSpec {
             id: AVAILABLE,
+            metric_type: MetricType::Gauge,
             help: "Free space for everybody.",
             label: "",
         },
         MetricSpec {
             id: USED,
+            metric_type: MetricType::Gauge,
             help: "Used space as a share of what is used or available to everybody, as df counts.",
             label: "",
         },
         MetricSpec {
             id: INODES,
+            metric_type: MetricType::Gauge,
             help: "Inodes, where their number is fixed.",
             label: "",
         },
         MetricSpec {
             id: INODES_FREE,
+            metric_type: MetricType::Gauge,
             help: "Inodes not used.",
             label: "",
         },
         MetricSpec {
             id: READ_ONLY,
+            metric_type: MetricType::Gauge,
             help: "Whether the file system is read-only (1) or not (0).",
             label: "",
         },

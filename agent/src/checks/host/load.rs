@@ -17,7 +17,7 @@ use super::{
     limits::{self, Limits},
     source,
 };
-use crate::checks::{Check, Context, Kind, MetricSpec, Run};
+use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
 
 const AVERAGE: MetricId = MetricId("vigie_host_load_average");
 const PROCESSORS: MetricId = MetricId("vigie_host_processors");
@@ -29,11 +29,13 @@ pub static KIND: Kind = Kind {
     metrics: &[
         MetricSpec {
             id: AVERAGE,
+            metric_type: MetricType::Gauge,
             help: "Load average of the whole machine over a window.",
             label: "window",
         },
         MetricSpec {
             id: PROCESSORS,
+            metric_type: MetricType::Gauge,
             help: "Processors online.",
             label: "",
         },

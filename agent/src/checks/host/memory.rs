@@ -15,7 +15,7 @@ use super::{
     limits::{self, Limits, Share, limit_permille},
     source,
 };
-use crate::checks::{Check, Context, Kind, MetricSpec, Run};
+use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
 
 const SIZE: MetricId = MetricId("vigie_host_memory_size_bytes");
 const AVAILABLE: MetricId = MetricId("vigie_host_memory_available_bytes");
@@ -31,31 +31,37 @@ pub static KIND: Kind = Kind {
     metrics: &[
         MetricSpec {
             id: SIZE,
+            metric_type: MetricType::Gauge,
             help: "Memory of the machine.",
             label: "",
         },
         MetricSpec {
             id: AVAILABLE,
+            metric_type: MetricType::Gauge,
             help: "Memory that new work could get without swapping.",
             label: "",
         },
         MetricSpec {
             id: USED,
+            metric_type: MetricType::Gauge,
             help: "Share of memory that is not available.",
             label: "",
         },
         MetricSpec {
             id: SWAP_SIZE,
+            metric_type: MetricType::Gauge,
             help: "Swap space.",
             label: "",
         },
         MetricSpec {
             id: SWAP_USED,
+            metric_type: MetricType::Gauge,
             help: "Swap space in use.",
             label: "",
         },
         MetricSpec {
             id: PRESSURE,
+            metric_type: MetricType::Gauge,
             help: "Share of the last 10 seconds in which some or all tasks waited for memory.",
             label: "tasks",
         },

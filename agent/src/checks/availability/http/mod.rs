@@ -33,7 +33,7 @@ use super::{
     phase::{Phase, Progress},
     target::{Host, Target},
 };
-use crate::checks::{Check, Context, Kind, MetricSpec, Run, context::tls::Shown};
+use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run, context::tls::Shown};
 
 const PHASE_DURATION: MetricId = MetricId("vigie_http_phase_duration_seconds");
 const STATUS_CODE: MetricId = MetricId("vigie_http_status_code");
@@ -46,16 +46,19 @@ pub static KIND: Kind = Kind {
     metrics: &[
         MetricSpec {
             id: PHASE_DURATION,
+            metric_type: MetricType::Gauge,
             help: "How long each phase of the last probe took; phases it did not reach are absent.",
             label: "phase",
         },
         MetricSpec {
             id: STATUS_CODE,
+            metric_type: MetricType::Gauge,
             help: "Status code of the last answer.",
             label: "",
         },
         MetricSpec {
             id: NOT_AFTER,
+            metric_type: MetricType::Gauge,
             help: "End of validity of the certificate last shown, whether or not it was accepted.",
             label: "",
         },
