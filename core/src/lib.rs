@@ -11,6 +11,7 @@
 
 pub mod alert;
 pub mod backoff;
+pub mod calendar;
 pub mod canonical;
 pub mod contact;
 pub mod digest;
@@ -25,6 +26,7 @@ pub mod observation;
 pub mod plan;
 pub mod presence;
 pub mod reason;
+pub mod remote_write;
 pub mod rules;
 pub mod settle;
 pub mod status;
