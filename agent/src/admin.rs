@@ -22,7 +22,10 @@ use tracing::{debug, warn};
 use vigie_core::time::Wall;
 use vigie_platform::clock::Clock;
 
-use crate::{join::identity::Identity, ledger::View, push::LastPush, runner::RunnerHandle};
+use crate::{
+    join::identity::Identity, ledger::View, metrics_lane::Board, push::LastPush,
+    runner::RunnerHandle,
+};
 
 /// The socket's name in the state folder.
 pub const SOCKET: &str = "admin.sock";
@@ -59,6 +62,8 @@ pub struct Sources {
     pub ledger: watch::Receiver<View>,
     /// The last request to the collector.
     pub push: watch::Receiver<Option<LastPush>>,
+    /// The metrics lane.
+    pub samples: watch::Receiver<Board>,
     /// Who this node is.
     pub identity: watch::Receiver<Arc<Identity>>,
 }
@@ -128,6 +133,7 @@ async fn state(sources: &Sources) -> Value {
     let checks = sources.runner.describe().await;
     let ledger = sources.ledger.borrow().clone();
     let push = sources.push.borrow().clone();
+    let samples = sources.samples.borrow().clone();
     let identity = Arc::clone(&sources.identity.borrow());
     let now = sources.clock.now();
     let tick_age_ms = now.elapsed.since_ms(sources.runner.heartbeat().last());
@@ -157,5 +163,6 @@ async fn state(sources: &Sources) -> Value {
             "lines_refused": ledger.lines_refused,
         },
         "push": push,
+        "samples": samples,
     })
 }

@@ -35,6 +35,7 @@ use vigie_platform::{
     disk::Disk,
     file_watch::FileWatch,
     process::{Drain, Signal, Signals, Systemd},
+    scrape_guard::ScrapeGuard,
     settings_file::{Mistakes, Url},
     supervise::{Supervisor, TaskLost},
     telemetry::{LOG_VARIABLE, Level, Telemetry},
@@ -50,11 +51,13 @@ use crate::{
         DeclareError, Metrics, Reload,
         server::{self, ListenError},
     },
-    push::{self, Push, link::Targets},
+    metrics_lane::{self, MetricsLane},
+    push::{self, Push},
     renewal,
     runner::{Runner, RunnerHandle},
     settings::{self, Settings, Webhook},
     spool::{self, Spool},
+    way::{Targets, Way},
 };
 
 /// How long a stop may take; systemd waits 90 s by default before it kills.
@@ -133,8 +136,8 @@ pub enum BuildError {
         #[source]
         source: SocketError,
     },
-    /// No thread for the ledger.
-    #[error("cannot start the ledger's thread")]
+    /// No thread for the ledger or the metrics spools.
+    #[error("cannot start a thread that writes to disk")]
     Thread {
         /// What the system said.
         #[source]
@@ -155,13 +158,18 @@ pub struct App {
     runner_handle: RunnerHandle,
     metrics: Arc<Metrics>,
     metrics_listener: Option<(SocketAddr, TcpListener)>,
+    /// What those must show who read the metrics.
+    scrape: Arc<ScrapeGuard>,
     admin_listener: UnixListener,
     identity: watch::Sender<Arc<Identity>>,
+    way: Way,
+    samples: MetricsLane,
 }
 
 /// What of the settings can change while running.
 struct InForce {
     targets: watch::Sender<Targets>,
+    samples: watch::Sender<metrics_lane::Plan>,
     webhook: watch::Sender<Option<Webhook>>,
     plan: vigie_core::plan::Plan,
 }
@@ -204,14 +212,32 @@ pub async fn build(settings: Settings, surroundings: Surroundings) -> Result<App
 
     let in_force = InForce {
         targets: watch::Sender::new(targets_of(&settings)),
+        samples: watch::Sender::new(samples_plan_of(&settings)),
         webhook: watch::Sender::new(settings.fallback.as_ref().map(|f| f.webhook.clone())),
         plan: settings.plan(),
     };
+    let identity = watch::Sender::new(Arc::new(identity));
+    let way = Way::new(
+        in_force.targets.subscribe(),
+        identity.subscribe(),
+        Arc::clone(&clock),
+    );
+    let samples = MetricsLane::start(metrics_lane::Parts {
+        clock: Arc::clone(&clock),
+        disk: Arc::clone(&surroundings.disk),
+        state_dir: state_dir.clone(),
+        node: node.clone(),
+        metrics: Arc::clone(&metrics),
+        way: way.clone(),
+        plan: in_force.samples.subscribe(),
+        random,
+    })
+    .map_err(|source| BuildError::Thread { source })?;
     let started = clock.wall();
     metrics.show_reload(Reload::Taken, started);
     let (runner, runner_handle) = Runner::new(
         node,
-        Context::of_this_machine(clock),
+        Context::of_this_machine(clock).with_state(Arc::clone(&surroundings.disk), &state_dir),
         settings.checks,
         lane.clone(),
         Arc::clone(&metrics),
@@ -227,8 +253,11 @@ pub async fn build(settings: Settings, surroundings: Surroundings) -> Result<App
         runner_handle,
         metrics,
         metrics_listener,
+        scrape: Arc::new(settings.scrape),
         admin_listener,
-        identity: watch::Sender::new(Arc::new(identity)),
+        identity,
+        way,
+        samples,
     })
 }
 
@@ -297,7 +326,7 @@ impl App {
             lane: self.lane.clone(),
             runner: self.runner_handle.clone(),
             identity: self.identity.subscribe(),
-            targets: self.settings_in_force.targets.subscribe(),
+            way: self.way,
             alarm,
             metrics: Arc::clone(&self.metrics),
             random,
@@ -308,11 +337,15 @@ impl App {
             runner: self.runner_handle.clone(),
             ledger: self.lane.view(),
             push: push.last(),
+            samples: self.samples.board(),
             identity: self.identity.subscribe(),
         };
         let stop = watch::Sender::new(false);
         let (stopped_sender, stopped) = oneshot::channel();
         let stopping = stop.subscribe();
+        let (samples_stopped_sender, samples_stopped) = oneshot::channel();
+        let samples = self.samples;
+        let samples_stopping = stop.subscribe();
 
         let mut supervisor = Supervisor::new();
         let runner = supervisor.spawn("runner", self.runner.run());
@@ -321,6 +354,13 @@ impl App {
                 // It has done its last; its end is waited for elsewhere.
                 Ok(()) => std::future::pending().await,
                 Err(error) => error!(%error, "nothing can be handed in any more"),
+            }
+        });
+        supervisor.spawn("metrics lane", async move {
+            match samples.run(samples_stopping, samples_stopped_sender).await {
+                // As above.
+                Ok(()) => std::future::pending().await,
+                Err(error) => error!(%error, "no samples can be sent any more"),
             }
         });
         supervisor.spawn(
@@ -346,8 +386,13 @@ impl App {
             }
         });
         let server = self.metrics_listener.map(|(address, listener)| {
-            let serve = server::serve(listener, Arc::clone(&self.metrics));
-            (address, supervisor.spawn("metrics server", serve))
+            let guard = watch::Sender::new(self.scrape);
+            let serve = server::serve(listener, Arc::clone(&self.metrics), guard.subscribe());
+            MetricsServer {
+                address,
+                guard,
+                task: supervisor.spawn("metrics server", serve),
+            }
         });
         Running {
             surroundings: self.surroundings,
@@ -363,8 +408,17 @@ impl App {
             supervisor,
             stop,
             stopped,
+            samples_stopped,
         }
     }
+}
+
+/// Where the metrics are shown, and to whom. Each address has a guard of its own, so that what one demands never counts at
+/// another, not even while a reload goes from one to the other.
+struct MetricsServer {
+    address: SocketAddr,
+    guard: watch::Sender<Arc<ScrapeGuard>>,
+    task: AbortHandle,
 }
 
 /// An agent at work.
@@ -377,11 +431,12 @@ struct Running {
     runner: AbortHandle,
     runner_handle: RunnerHandle,
     metrics: Arc<Metrics>,
-    server: Option<(SocketAddr, AbortHandle)>,
+    server: Option<MetricsServer>,
     identity: watch::Sender<Arc<Identity>>,
     supervisor: Supervisor,
     stop: watch::Sender<bool>,
     stopped: oneshot::Receiver<()>,
+    samples_stopped: oneshot::Receiver<()>,
 }
 
 impl Running {
@@ -440,11 +495,20 @@ impl Running {
                 telemetry.change_level(&level);
             }
         }
-        self.listen_on(settings.listen).await;
+        self.listen_on(settings.listen, &settings.scrape).await;
         let targets = targets_of(&settings);
         self.settings_in_force.targets.send_if_modified(|current| {
             let is_other = *current != targets;
             *current = targets;
+            is_other
+        });
+        let samples = samples_plan_of(&settings);
+        if samples.limits.bytes != self.settings_in_force.samples.borrow().limits.bytes {
+            warn!("another size of the metrics spools counts from the next start on");
+        }
+        self.settings_in_force.samples.send_if_modified(|current| {
+            let is_other = *current != samples;
+            *current = samples;
             is_other
         });
         let webhook = settings.fallback.as_ref().map(|f| f.webhook.clone());
@@ -465,16 +529,30 @@ impl Running {
         info!("settings taken into force");
     }
 
-    async fn listen_on(&mut self, address: Option<SocketAddr>) {
-        let current = self.server.as_ref().map(|(address, _)| *address);
-        if address == current {
+    async fn listen_on(&mut self, address: Option<SocketAddr>, guard: &ScrapeGuard) {
+        if let Some(server) = &self.server
+            && Some(server.address) == address
+        {
+            server.guard.send_if_modified(|current| {
+                let is_other = **current != *guard;
+                if is_other {
+                    *current = Arc::new(guard.clone());
+                }
+                is_other
+            });
             return;
         }
         let new = match address {
             Some(address) => match server::listen(address).await {
                 Ok(listener) => {
-                    let serve = server::serve(listener, Arc::clone(&self.metrics));
-                    Some((address, self.supervisor.spawn("metrics server", serve)))
+                    let guard = watch::Sender::new(Arc::new(guard.clone()));
+                    let metrics = Arc::clone(&self.metrics);
+                    let serve = server::serve(listener, metrics, guard.subscribe());
+                    Some(MetricsServer {
+                        address,
+                        guard,
+                        task: self.supervisor.spawn("metrics server", serve),
+                    })
                 }
                 Err(error) => {
                     warn!(
@@ -486,8 +564,9 @@ impl Running {
             },
             None => None,
         };
-        if let Some((_, old)) = std::mem::replace(&mut self.server, new) {
-            old.abort();
+        if let Some(old) = std::mem::replace(&mut self.server, new) {
+            // Its guard goes with it, which ends its connections too.
+            old.task.abort();
         }
     }
 
@@ -498,6 +577,7 @@ impl Running {
         let stop = &self.stop;
         let lane = &self.lane;
         let stopped = self.stopped;
+        let samples_stopped = self.samples_stopped;
         let drained = Drain::new()
             .step("the ledger", async move {
                 let facts = Facts::from([("signal", "term".into())]);
@@ -508,6 +588,9 @@ impl Running {
             .step("the last lines to the collector", async move {
                 stop.send_replace(true);
                 let _ = stopped.await;
+            })
+            .step("the last samples", async move {
+                let _ = samples_stopped.await;
             })
             .run(STOP_WITHIN)
             .await;
@@ -568,6 +651,13 @@ fn targets_of(settings: &Settings) -> Targets {
             .map(|url| url.as_str().trim_end_matches('/').to_owned())
             .collect(),
         proxy: settings.proxy.as_ref().map(Url::to_string),
+    }
+}
+
+fn samples_plan_of(settings: &Settings) -> metrics_lane::Plan {
+    metrics_lane::Plan {
+        others: settings.remote_write.clone(),
+        limits: settings.metrics_spool,
     }
 }
 

@@ -17,12 +17,14 @@ use vigie_platform::process::Exit;
 
 use crate::settings::{self, DEFAULT_FILE, Settings};
 
+mod accept;
 mod check_config;
 mod inventory;
 mod join;
 mod probe;
 mod reveal;
 mod run;
+mod sender;
 mod status;
 
 /// The stack of a blocking thread: a name lookup of the C library needs the most, and far less than this.
@@ -59,6 +61,12 @@ enum Command {
         after_help = "Example:\n  vigie-collector token --node app-01 > token   # on the collector\n  vigie-agent join --token-file token --node app-01"
     )]
     Join(join::Arguments),
+    /// The identity of another program on this machine that sends metrics to the collector, such as Prometheus.
+    #[command(subcommand)]
+    #[command(
+        after_help = "Example:\n  vigie-collector token --sender prometheus-01 > token   # on the collector\n  vigie-agent sender join --token-file token --name prometheus-01 --dir /etc/prometheus/vigie"
+    )]
+    Sender(sender::Command),
     /// Run one check once and show what it finds. Needs no settings and no collector.
     #[command(
         after_help = "Examples:\n  vigie-agent probe tcp db-01:5432\n  vigie-agent probe filesystem --json"
@@ -72,6 +80,11 @@ enum Command {
         after_help = "Example:\n  vigie-agent reveal ~0f1e2d3c4b5a69788796a5b4c3d2e1f0/00112233445566778899aabbccddeeff"
     )]
     Reveal(reveal::Arguments),
+    /// Accept what a check saw last: later changes are measured against it.
+    #[command(
+        after_help = "Example:\n  sudo vigie-agent accept comptes   # the accounts that `comptes` told of are right"
+    )]
+    Accept(accept::Arguments),
     /// Print every field that can leave this node, from the schema itself.
     #[command(after_help = "Example:\n  vigie-agent data-inventory --json")]
     DataInventory(inventory::Arguments),
@@ -101,9 +114,11 @@ pub fn main(
             check_config::check_config(&arguments, &cli.config, variables)
         }
         Command::Join(arguments) => join::join(&arguments, &cli.config, variables),
+        Command::Sender(command) => sender::sender(&command),
         Command::Probe(arguments) => probe::probe(&arguments),
         Command::Status(arguments) => status::status(&arguments, &cli.config, variables),
         Command::Reveal(arguments) => reveal::reveal(&arguments, &cli.config, variables),
+        Command::Accept(arguments) => accept::accept(&arguments, &cli.config, variables),
         Command::DataInventory(arguments) => inventory::inventory(&arguments),
     }
 }

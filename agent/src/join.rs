@@ -19,10 +19,13 @@
 //! moment of change. Renaming the key afterwards is tidying up, for [`Identity::load`] takes whichever of the two keys
 //! the certificate is over. A crash, a full disk or a cancellation at any point leaves a pair that works.
 //!
+//! Programs that send metrics and cannot join by themselves get theirs from [`sender`], in a form they can read.
+//!
 //! Owns no timer and no retry. Private keys never leave this module but into rustls and a signature.
 
 pub mod identity;
 pub mod request;
+pub mod sender;
 
 use std::{
     fs, io,
@@ -37,7 +40,7 @@ use vigie_core::{
     digest::Digest,
     entry::Head,
     id::{NodeName, is_configured_name},
-    token::{JoinToken, TokenError},
+    token::{Holder, JoinToken, TokenError},
     wire::{
         JOIN_PATH, JoinAnswer, JoinRequest, PublicKeyDer, RENEW_PATH, RenewAnswer, RenewRequest,
         SigningKey,
@@ -230,10 +233,10 @@ pub enum AnswerError {
     #[error("the certificate is not over the key that was sent")]
     OtherKey,
     /// The certificate names someone else.
-    #[error("the certificate does not name node {node}")]
-    OtherNode {
-        /// This machine.
-        node: NodeName,
+    #[error("the certificate does not name {holder}")]
+    OtherHolder {
+        /// Who asked.
+        holder: Holder,
     },
     /// The CAs do not include the one of the token.
     #[error("the collector's CAs do not include the one of the join token")]
@@ -305,14 +308,15 @@ pub async fn join(join: &Join<'_>) -> Result<Joined, JoinError> {
     let body = JoinRequest {
         token_id: join.token.id().to_owned(),
         secret: join.token.secret().clone(),
-        node: join.node.clone(),
+        holder: Holder::Node(join.node.clone()),
         tls_key_spki: keys.tls_key_spki.clone(),
-        signing_key: keys.signing_key,
+        signing_key: Some(keys.signing_key),
     };
     let answer: JoinAnswer = post(tls, join.proxy, url, JOIN_PATH, &body)
         .await
         .map_err(|source| JoinError::Request { source })?;
-    check_join(&answer, join, &keys.tls_key_spki).map_err(|source| JoinError::Answer { source })?;
+    check_join(&answer, join.token, &body.holder, &keys.tls_key_spki)
+        .map_err(|source| JoinError::Answer { source })?;
 
     for (name, text) in [
         ("server-ca.pem", answer.server_ca_pem.as_str()),
@@ -353,7 +357,8 @@ pub async fn renew(
     let answer: RenewAnswer = post(tls, proxy, url, RENEW_PATH, &body)
         .await
         .map_err(|source| RenewError::Request { source })?;
-    check_certificate(&answer.certificate_pem, &identity.node, &tls_key_spki)
+    let holder = Holder::Node(identity.node.clone());
+    check_certificate(&answer.certificate_pem, &holder, &tls_key_spki)
         .and_then(|()| answer_certificates(&answer.server_ca_pem).map(drop))
         .map_err(|source| RenewError::Answer { source })?;
 
@@ -494,15 +499,13 @@ async fn off_thread<T: Send + 'static>(
 
 fn check_join(
     answer: &JoinAnswer,
-    join: &Join<'_>,
+    token: &JoinToken,
+    holder: &Holder,
     spki: &PublicKeyDer,
 ) -> Result<(), AnswerError> {
-    check_certificate(&answer.certificate_pem, join.node, spki)?;
+    check_certificate(&answer.certificate_pem, holder, spki)?;
     let cas = answer_certificates(&answer.server_ca_pem)?;
-    if !cas
-        .iter()
-        .any(|ca| Digest::of(ca) == join.token.ca_sha256())
-    {
+    if !cas.iter().any(|ca| Digest::of(ca) == token.ca_sha256()) {
         return Err(AnswerError::OtherCa);
     }
     if !is_configured_name(&answer.collector_id) {
@@ -511,8 +514,8 @@ fn check_join(
     Ok(())
 }
 
-/// Whether the certificate is over our key and names this node. What it may be used for is the collector's affair.
-fn check_certificate(pem: &str, node: &NodeName, spki: &PublicKeyDer) -> Result<(), AnswerError> {
+/// Whether the certificate is over our key and names its holder. What it may be used for is the collector's affair.
+fn check_certificate(pem: &str, holder: &Holder, spki: &PublicKeyDer) -> Result<(), AnswerError> {
     let chain = answer_certificates(pem)?;
     let (_, leaf) = X509Certificate::from_der(&chain[0]).map_err(|_| AnswerError::Certificate {
         source: TlsError::NotX509 {
@@ -528,12 +531,14 @@ fn check_certificate(pem: &str, node: &NodeName, spki: &PublicKeyDer) -> Result<
             matches!(name, GeneralName::URI(uri) if uri
                 .strip_prefix("spiffe://")
                 .and_then(|rest| rest.split_once('/'))
-                .and_then(|(_, path)| path.strip_prefix("node/"))
-                == Some(node.as_str()))
+                .and_then(|(_, path)| path.split_once('/'))
+                == Some((holder.role().as_str(), holder.name())))
         })
     });
     if !names_us {
-        return Err(AnswerError::OtherNode { node: node.clone() });
+        return Err(AnswerError::OtherHolder {
+            holder: holder.clone(),
+        });
     }
     Ok(())
 }

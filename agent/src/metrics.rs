@@ -1,11 +1,12 @@
 //! What the agent counts and measures, as Prometheus sees it: every name it exports stands here or in a check's kind.
 //!
-//! Handles to the series of a check are kept ([`CheckMetrics`]), so that a cycle without news allocates nothing. A
-//! series that means nothing any more (an object that is gone, a number the last run did not give, a check that is
+//! They are shown twice: as text to whoever scrapes ([`Metrics::text`]), and as a request of the metrics lane
+//! ([`Metrics::write_request`]); both hold the same series with the same values. Handles to the series of a check are
+//! kept ([`CheckMetrics`]), so that a cycle without news allocates nothing. A series that means nothing any more (an object that is gone, a number the last run did not give, a check that is
 //! planned no more) is removed rather than left at its old value. Decides nothing: statuses are set in the step that
 //! gives their line to the ledger.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use prometheus::{
     Encoder as _, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
@@ -18,40 +19,69 @@ use crate::{checks::Kind, ledger::View};
 mod check;
 mod declare;
 mod own;
+mod series;
 pub mod server;
 
 pub use self::check::{CheckMetrics, Ended};
 pub(crate) use self::declare::labels_of;
-use self::{declare::Declare, own::OwnProcess};
+use self::{
+    declare::{Declare, Family, Measured},
+    own::OwnProcess,
+    series::Series,
+};
 
 /// The lane of the lines of evidence, as the label `lane` has it.
 const ENTRIES: &str = "entries";
+
+/// The lane of the samples.
+const SAMPLES: &str = "metrics";
+
+/// The destination that needs no name: the collector. Lines of evidence have no other.
+const COLLECTOR: &str = "";
 
 /// Every metric of this process.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    check_status: IntGaugeVec,
-    check_duration: GaugeVec,
-    check_last_ok: GaugeVec,
-    check_last_run: GaugeVec,
-    check_runs: IntCounterVec,
-    check_missed: IntCounterVec,
-    check_overruns: IntCounterVec,
-    measurements: HashMap<MetricId, GaugeVec>,
+    series: Arc<Series>,
+    own: OwnProcess,
+    check_status: Family<IntGaugeVec>,
+    check_duration: Family<GaugeVec>,
+    check_last_ok: Family<GaugeVec>,
+    check_last_run: Family<GaugeVec>,
+    check_runs: Family<IntCounterVec>,
+    check_missed: Family<IntCounterVec>,
+    check_overruns: Family<IntCounterVec>,
+    measurements: HashMap<MetricId, Measured>,
     lines: IntCounter,
     lines_refused: IntCounter,
-    spool_bytes: IntGauge,
-    spool_lines_in_memory: IntGauge,
-    spool_lost: IntCounter,
-    spool_degraded: IntGauge,
+    spools: Spools,
+    lines_waiting: Waiting,
+    lines_lost: IntCounter,
     not_ok: IntGauge,
-    pushes: IntCounterVec,
+    pushes: Family<IntCounterVec>,
     last_durable: Gauge,
     reload_success: IntGauge,
     reload_last: Gauge,
     certificate_expiry: Gauge,
-    fallback: IntCounterVec,
+    fallback: Family<IntCounterVec>,
+}
+
+/// What waits to be sent, by lane and destination.
+#[derive(Debug)]
+struct Spools {
+    bytes: Family<IntGaugeVec>,
+    memory_records: Family<IntGaugeVec>,
+    degraded: Family<IntGaugeVec>,
+    dropped: Family<IntCounterVec>,
+}
+
+/// The gauges of one spool.
+#[derive(Debug)]
+struct Waiting {
+    bytes: IntGauge,
+    memory_records: IntGauge,
+    degraded: IntGauge,
 }
 
 /// Why the metrics could not be declared: two of them have one name.
@@ -75,21 +105,21 @@ impl Metrics {
             name: "vigie".to_owned(),
             source,
         })?;
-        let own = OwnProcess::new(std::process::id()).map(Box::new);
-        own.and_then(|own| registry.register(own))
-            .map_err(|source| DeclareError {
-                name: "vigie_agent".to_owned(),
-                source,
-            })?;
-        let declare = Declare(&registry);
+        let series = Arc::new(Series::new(node));
+        let declare = Declare {
+            registry: &registry,
+            series: &series,
+        };
         let check = ["service", "check", "kind"];
         let build = declare.int_gauges(
             "vigie_build_info",
             "The version of this program; always 1.",
             &["version"],
         )?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        build.series_at(&[env!("CARGO_PKG_VERSION")], |build| build.set(1));
+        let spools = Spools::declare(&declare)?;
         let metrics = Self {
+            own: OwnProcess::new(std::process::id(), &declare)?,
             check_status: declare.int_gauges(
                 "vigie_check_status",
                 "The loudest settled status of a check: 0 ok, 1 warning, 2 critical, 3 unknown.",
@@ -134,42 +164,17 @@ impl Metrics {
                 "vigie_entries_refused_total",
                 "Lines that the collector refused; they are in quarantine.",
             )?,
-            spool_bytes: declare
-                .int_gauges(
-                    "vigie_spool_bytes",
-                    "Bytes that wait to be sent.",
-                    &["lane"],
-                )?
-                .with_label_values(&[ENTRIES]),
-            spool_lines_in_memory: declare
-                .int_gauges(
-                    "vigie_spool_memory_records",
-                    "Records that are only in memory because the disk does not take them.",
-                    &["lane"],
-                )?
-                .with_label_values(&[ENTRIES]),
-            spool_lost: declare
-                .int_counters(
-                    "vigie_spool_dropped_total",
-                    "Records that are lost unsent.",
-                    &["lane", "reason"],
-                )?
-                .with_label_values(&[ENTRIES, "lost"]),
-            spool_degraded: declare
-                .int_gauges(
-                    "vigie_spool_degraded",
-                    "1 while new records are only in memory.",
-                    &["lane"],
-                )?
-                .with_label_values(&[ENTRIES]),
+            lines_waiting: spools.waiting(ENTRIES, COLLECTOR),
+            lines_lost: spools.dropped.series(&[ENTRIES, COLLECTOR, "lost"]),
+            spools,
             not_ok: declare.int_gauge(
                 "vigie_objects_not_ok",
                 "Objects whose settled status is not ok.",
             )?,
             pushes: declare.int_counters(
                 "vigie_pushes_total",
-                "Requests to the collector by what became of them.",
-                &["lane", "result"],
+                "Requests to the collector and to other destinations by what became of them.",
+                &["lane", "destination", "result"],
             )?,
             last_durable: declare.gauge(
                 "vigie_last_durable_answer_timestamp_seconds",
@@ -192,6 +197,7 @@ impl Metrics {
                 "Messages to the fallback webhook by what became of them.",
                 &["result"],
             )?,
+            series,
             registry,
         };
         metrics.reload_success.set(1);
@@ -202,16 +208,63 @@ impl Metrics {
     pub fn show_ledger(&self, view: &View) {
         raise(&self.lines, view.lines_written);
         raise(&self.lines_refused, view.lines_refused);
-        raise(&self.spool_lost, view.lines_lost);
-        self.spool_bytes.set(signed(view.unsent_bytes));
-        self.spool_lines_in_memory.set(signed(view.ring_len as u64));
-        self.spool_degraded.set(view.is_degraded.into());
+        raise(&self.lines_lost, view.lines_lost);
+        self.lines_waiting.bytes.set(signed(view.unsent_bytes));
+        let in_memory = signed(view.ring_len as u64);
+        self.lines_waiting.memory_records.set(in_memory);
+        self.lines_waiting.degraded.set(view.is_degraded.into());
         self.not_ok.set(signed(view.not_ok.len() as u64));
     }
 
-    /// Counts a request to the collector.
+    /// Counts a request of the lines' lane to the collector.
     pub fn count_push(&self, result: &str) {
-        self.pushes.with_label_values(&[ENTRIES, result]).inc();
+        let pushes = self.pushes.series(&[ENTRIES, COLLECTOR, result]);
+        pushes.inc();
+    }
+
+    /// Counts a request of the samples' lane to `destination`: its name in the settings, `""` for the collector.
+    pub fn count_samples_push(&self, destination: &str, result: &str) {
+        let pushes = self.pushes.series(&[SAMPLES, destination, result]);
+        pushes.inc();
+    }
+
+    /// Shows what waits in the samples' lane for `destination` (`""`: the collector): bytes on disk and in memory,
+    /// records that are only in memory, and whether that is so because the disk takes none.
+    pub fn show_samples_spool(
+        &self,
+        destination: &str,
+        bytes: u64,
+        memory_records: u64,
+        degraded: bool,
+    ) {
+        let labels = [SAMPLES, destination];
+        let spools = &self.spools;
+        let show = |family: &Family<IntGaugeVec>, value: i64| {
+            family.series_at(&labels, |gauge| gauge.set(value));
+        };
+        show(&spools.bytes, signed(bytes));
+        show(&spools.memory_records, signed(memory_records));
+        show(&spools.degraded, degraded.into());
+    }
+
+    /// Counts records of the samples' lane that `destination` (`""`: the collector) will never get.
+    pub fn count_samples_dropped(&self, destination: &str, reason: &str, records: u64) {
+        let dropped = &self.spools.dropped;
+        let dropped = dropped.series(&[SAMPLES, destination, reason]);
+        dropped.inc_by(records);
+    }
+
+    /// Removes the series of a destination that the settings name no more. Never the collector's.
+    pub fn forget_destination(&self, destination: &str) {
+        if destination == COLLECTOR {
+            return;
+        }
+        self.spools.bytes.remove_all("destination", destination);
+        let memory_records = &self.spools.memory_records;
+        memory_records.remove_all("destination", destination);
+        self.spools.degraded.remove_all("destination", destination);
+        self.spools.dropped.remove_all("destination", destination);
+        self.pushes.remove_all("destination", destination);
     }
 
     /// The collector confirmed something.
@@ -234,18 +287,72 @@ impl Metrics {
 
     /// Counts a message to the fallback webhook.
     pub fn count_fallback(&self, result: &str) {
-        self.fallback.with_label_values(&[result]).inc();
+        self.fallback.series(&[result]).inc();
     }
 
     /// Everything in the text format, version 0.0.4.
     #[must_use]
     pub fn text(&self) -> Vec<u8> {
+        self.own.refresh();
+        let mut families = self.registry.gather();
+        // An empty label is an absent one, in the text as in the requests of the metrics lane.
+        for metric in families.iter_mut().flat_map(|family| family.mut_metric()) {
+            let mut labels = metric.take_label();
+            labels.retain(|label| !label.value().is_empty());
+            metric.set_label(labels);
+        }
         let mut text = Vec::new();
         // Writing into memory fails only for a family without metrics, and the registry leaves those out.
-        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+        if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
             tracing::error!(%error, "metrics cannot be written");
         }
         text
+    }
+
+    /// Appends one uncompressed remote write 1.0 WriteRequest to `out`: every series at `at`, a stale marker for each that
+    /// ended since the last call, and name, help and type of every family if asked. Returns how many samples it wrote.
+    ///
+    /// Allocates nothing once `out` has room. Reads this process' own numbers from /proc.
+    pub fn write_request(&self, at: Wall, with_metadata: bool, out: &mut Vec<u8>) -> usize {
+        self.own.refresh();
+        self.series.write_request(at, with_metadata, out)
+    }
+}
+
+impl Spools {
+    fn declare(declare: &Declare<'_>) -> Result<Self, DeclareError> {
+        let labels = ["lane", "destination"];
+        Ok(Self {
+            bytes: declare.int_gauges(
+                "vigie_spool_bytes",
+                "Bytes that wait to be sent.",
+                &labels,
+            )?,
+            memory_records: declare.int_gauges(
+                "vigie_spool_memory_records",
+                "Records that are only in memory because the disk does not take them.",
+                &labels,
+            )?,
+            degraded: declare.int_gauges(
+                "vigie_spool_degraded",
+                "1 while new records are only in memory.",
+                &labels,
+            )?,
+            dropped: declare.int_counters(
+                "vigie_spool_dropped_total",
+                "Records that are lost unsent.",
+                &["lane", "destination", "reason"],
+            )?,
+        })
+    }
+
+    fn waiting(&self, lane: &str, destination: &str) -> Waiting {
+        let labels = [lane, destination];
+        Waiting {
+            bytes: self.bytes.series(&labels),
+            memory_records: self.memory_records.series(&labels),
+            degraded: self.degraded.series(&labels),
+        }
     }
 }
 
@@ -275,5 +382,7 @@ fn signed(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
+#[cfg(test)]
+mod fixture;
 #[cfg(test)]
 mod tests;

@@ -138,6 +138,12 @@ impl Pseudonyms {
         Object::pseudonym(&text).expect("two hexadecimal parts of 32 digits after a tilde")
     }
 
+    /// A keyed digest of what is compared on this node and named nowhere, nor remembered for [`reveal`].
+    #[must_use]
+    pub fn member(&self, member: &[u8]) -> [u8; PART_LEN] {
+        self.hash(b"member\n", OsStr::from_bytes(member))
+    }
+
     fn hash(&self, use_of_key: &[u8], text: &OsStr) -> [u8; PART_LEN] {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(use_of_key);

@@ -1,7 +1,7 @@
 //! Hands in what this node has to say: the signed contact every 20 seconds, new lines at once.
 //!
 //! Owns when to send and what to do with an answer; what to send is the ledger's ([`crate::ledger`]), how it travels is
-//! [`link`]'s. A request that fails is repeated from the next address with full jitter, at most 30 s apart; no line is
+//! [`link`]'s over [`crate::way`]. A request that fails is repeated from the next address with full jitter, at most 30 s apart; no line is
 //! ever dropped here, and `Retry-After` is a floor. A contact is written only while the scheduler moves: a node whose
 //! checks stand still falls silent, and that is the alarm.
 //!
@@ -29,6 +29,7 @@ use crate::{
     },
     metrics::Metrics,
     runner::{Heartbeat, RunnerHandle},
+    way::Way,
 };
 
 #[cfg(test)]
@@ -38,7 +39,7 @@ mod pace;
 #[cfg(test)]
 mod tests;
 
-use link::{Link, Outcome, Targets};
+use link::Outcome;
 use pace::Pace;
 
 /// About how many bytes of lines one request carries: a second on a slow line, and little memory.
@@ -79,8 +80,8 @@ pub struct Parts {
     pub runner: RunnerHandle,
     /// This node, renewed hot.
     pub identity: watch::Receiver<Arc<Identity>>,
-    /// The collector's addresses, changed by a reload.
-    pub targets: watch::Receiver<Targets>,
+    /// The way to the collector.
+    pub way: Way,
     /// Who is told when the collector cannot be reached.
     pub alarm: Alarm,
     /// What is counted.
@@ -96,7 +97,7 @@ pub struct Push {
     runner: RunnerHandle,
     heartbeat: Heartbeat,
     identity: watch::Receiver<Arc<Identity>>,
-    link: Link,
+    way: Way,
     alarm: Alarm,
     metrics: Arc<Metrics>,
     random: fn() -> u64,
@@ -115,11 +116,7 @@ impl Push {
     pub fn new(parts: Parts) -> Self {
         let heartbeat = parts.runner.heartbeat();
         Self {
-            link: Link::new(
-                parts.targets,
-                parts.identity.clone(),
-                Arc::clone(&parts.clock),
-            ),
+            way: parts.way,
             clock: parts.clock,
             lane: parts.lane,
             runner: parts.runner,
@@ -194,7 +191,7 @@ impl Push {
         let batch = self.lane.batch(self.pace.lines_max(), BYTES_MAX).await?;
         self.metrics.show_ledger(&batch.view);
         let body = self.body(&batch);
-        let outcome = self.link.post(body).await;
+        let outcome = link::post(&self.way, body).await;
         let now = self.clock.now();
         self.pace.sent(now.elapsed);
         let next = match outcome {
@@ -206,7 +203,7 @@ impl Push {
             } => {
                 self.failed("retry", why, retry_after_ms, now.elapsed);
                 if !is_about_us {
-                    self.link.try_another();
+                    self.way.try_another();
                 }
                 Next::Wait
             }
@@ -215,7 +212,7 @@ impl Push {
                     self.pace.carry_less(batch.lines.len());
                 }
                 self.failed("refused", why, None, now.elapsed);
-                self.link.try_another();
+                self.way.try_another();
                 Next::Wait
             }
             Outcome::NoAnswer { why } => {
@@ -224,7 +221,7 @@ impl Push {
                     self.pace.carry_less(batch.lines.len());
                 }
                 self.failed("no_answer", why, None, now.elapsed);
-                self.link.try_another();
+                self.way.try_another();
                 Next::Wait
             }
         };
@@ -274,7 +271,7 @@ impl Push {
             return Ok(Next::Wait);
         }
         if self.trouble.take().is_some() {
-            info!(collector = self.link.address(), "the collector answers");
+            info!(collector = self.way.address(), "the collector answers");
         }
         self.pace.succeeded(batch.lines.len());
         self.confirmed_at = Some(now.wall);
@@ -299,7 +296,7 @@ impl Push {
 
     fn note_last(&self, result: String) {
         self.last.send_replace(Some(LastPush {
-            collector: self.link.address().to_owned(),
+            collector: self.way.address(),
             at: self.clock.wall(),
             result,
             confirmed_at: self.confirmed_at,
@@ -308,7 +305,7 @@ impl Push {
 
     fn log_trouble(&mut self, why: String) {
         if self.trouble.as_ref() != Some(&why) {
-            warn!(collector = self.link.address(), why, "nothing is handed in");
+            warn!(collector = self.way.address(), why, "nothing is handed in");
             self.trouble = Some(why);
         }
     }

@@ -13,7 +13,7 @@ use vigie_platform::clock::{Clock, wait_until};
 use crate::{
     join::{self, identity::Identity},
     metrics::Metrics,
-    push::link::Targets,
+    way::Targets,
 };
 
 /// How often to look at the wall clock, which may be stepped either way.
@@ -134,9 +134,9 @@ mod tests {
         let (collector, _requests, dir) = Collector::new();
         let (address, _serving) = collector.serve().await;
         let old = Arc::new(Identity::load(dir.path()).unwrap());
-        // So late that a new certificate is due at once as well.
+        // So late that a new certificate is due at once as well, whatever its key adds to the date: up to 2^32 ms.
         let clock = Arc::new(ManualClock::at(Now {
-            wall: old.renewal_due_at().plus_ms(86_400_000),
+            wall: old.renewal_due_at().plus_ms(1 << 32),
             elapsed: Elapsed(0),
         }));
         let identity = watch::Sender::new(Arc::clone(&old));

@@ -287,7 +287,8 @@ impl Runner {
             return;
         };
         let timeout_ms = slot.planned.plan.timeout_ms;
-        let context = self.context.until(now.elapsed.plus_ms(timeout_ms));
+        let deadline = now.elapsed.plus_ms(timeout_ms);
+        let context = self.context.of_run(&slot.planned.name, deadline);
         self.runs.spawn(run_once(id, check, context, now.elapsed));
     }
 

@@ -25,11 +25,19 @@ use vigie_core::{
     status::Family,
 };
 use vigie_platform::{
+    scrape_guard::ScrapeGuard,
     settings_file::{self, Complaint, LoadedSettings, Mistakes, SecretFile, Section, Url},
     telemetry::Level,
 };
 
-use crate::checks::{Check, KINDS, Kind};
+use crate::{
+    checks::{Check, KINDS, Kind},
+    metrics_lane::Limits,
+};
+
+mod remote_write;
+
+pub use remote_write::{Credential, RemoteWrite};
 
 /// Where the settings are, unless `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/vigie/agent.toml";
@@ -63,12 +71,18 @@ pub struct Settings {
     pub collectors: Vec<Url>,
     /// The HTTP proxy that is asked to CONNECT to the collector.
     pub proxy: Option<Url>,
-    /// Where the agent's own metrics are shown, on this machine only; `None`: nowhere.
+    /// Where the agent's own metrics are shown; `None`: nowhere. On this machine only, unless `scrape` demands enough.
     pub listen: Option<SocketAddr>,
+    /// What those must show who read them.
+    pub scrape: ScrapeGuard,
     /// What is logged, unless the environment says otherwise.
     pub log_level: Option<Level>,
     /// Who is told when the collector cannot be reached.
     pub fallback: Option<Fallback>,
+    /// Who is sent all samples besides the collector.
+    pub remote_write: Vec<RemoteWrite>,
+    /// How much of them may wait, for each receiver.
+    pub metrics_spool: Limits,
     /// The checks in order of name.
     pub checks: Vec<PlannedCheck>,
 }
@@ -163,6 +177,7 @@ impl Settings {
             proxy: self.proxy.as_ref().map(Url::as_str),
             state_dir: &self.state_dir,
             listen: self.listen,
+            listen_scheme: self.scrape.scheme(),
             has_fallback: self.fallback.is_some(),
             checks: self.checks.iter().map(PlannedCheck::summary).collect(),
         }
@@ -210,6 +225,8 @@ pub struct Summary<'s> {
     pub state_dir: &'s Path,
     /// Where the agent's own metrics are shown.
     pub listen: Option<SocketAddr>,
+    /// Whether they are shown over `http` or `https`.
+    pub listen_scheme: &'static str,
     /// Whether somebody is told when the collector cannot be reached.
     pub has_fallback: bool,
     /// The checks in order of name.
@@ -245,7 +262,7 @@ impl fmt::Display for Summary<'_> {
         }
         writeln!(f, "state      {}", self.state_dir.display())?;
         match self.listen {
-            Some(address) => writeln!(f, "metrics    http://{address}/metrics")?,
+            Some(address) => writeln!(f, "metrics    {}://{address}/metrics", self.listen_scheme)?,
             None => writeln!(f, "metrics    off")?,
         }
         let fallback = if self.has_fallback { "webhook" } else { "none" };
@@ -277,6 +294,11 @@ fn read(loaded: &LoadedSettings) -> Option<Settings> {
         .str("listen")
         .try_map(|text| read_listen(&text))
         .or(Some(SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT))));
+    let scrape = ScrapeGuard::read(&root);
+    // As long as it is not known what is demanded, there is nothing to say about where.
+    if let (Some(guard), Some(address)) = (&scrape, listen) {
+        guard.judge_address(&root, "listen", address);
+    }
     let log_level = root
         .str("log_level")
         .try_map(|text| {
@@ -289,6 +311,8 @@ fn read(loaded: &LoadedSettings) -> Option<Settings> {
         })
         .optional();
     let fallback = root.sub("fallback").map(read_fallback);
+    let remote_write = remote_write::read_remote_write(loaded, &root);
+    let metrics_spool = remote_write::read_limits(root.sub_or_empty("metrics_spool"));
     let pace = read_defaults(root.sub_or_empty("defaults"));
     let sections = root.tables("check");
     if let Some(one_too_many) = sections.get(CHECKS_MAX) {
@@ -308,11 +332,14 @@ fn read(loaded: &LoadedSettings) -> Option<Settings> {
         collectors: collectors?,
         proxy,
         listen,
+        scrape: scrape?,
         log_level,
         fallback: match fallback {
             Some(read) => Some(read?),
             None => None,
         },
+        remote_write: remote_write?,
+        metrics_spool,
         checks: checks.into_iter().collect::<Option<_>>()?,
     })
 }
@@ -360,21 +387,15 @@ fn without_path(url: Url, example: &str) -> Result<Url, Complaint> {
 }
 
 fn read_listen(text: &str) -> Result<Option<SocketAddr>, Complaint> {
-    let mend = format!("write \"127.0.0.1:{METRICS_PORT}\", \"[::1]:{METRICS_PORT}\" or \"off\"");
     if text == "off" {
         return Ok(None);
     }
-    match text.parse::<SocketAddr>() {
-        Ok(address) if address.ip().is_loopback() => Ok(Some(address)),
-        Ok(_) => Err(Complaint::new(
-            "metrics would be open to other machines",
-            mend,
-        )),
-        Err(_) => Err(Complaint::new(
+    text.parse().map(Some).map_err(|_| {
+        Complaint::new(
             format!("{text:?} is not an IP address and a port"),
-            mend,
-        )),
-    }
+            format!("write \"127.0.0.1:{METRICS_PORT}\", \"[::1]:{METRICS_PORT}\" or \"off\""),
+        )
+    })
 }
 
 fn read_fallback(section: Section<'_>) -> Option<Fallback> {

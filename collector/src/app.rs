@@ -1,8 +1,8 @@
 //! Builds the collector from its settings, runs it, and takes it down in a bounded, named sequence.
 //!
 //! Nothing is bound while settings are read; everything that can fail at the start fails before the first task runs.
-//! SIGHUP or a changed file reloads: new rules and receivers go in force together, and settings with mistakes change
-//! nothing but a counter and a log line. `listen`, `data_dir` and `host` need a restart.
+//! SIGHUP or a changed file reloads: new rules, receivers and limits go in force together, and settings with mistakes
+//! change nothing but a counter and a log line. `listen`, `data_dir` and `host` need a restart.
 
 use std::{
     ffi::OsString,
@@ -24,6 +24,7 @@ use vigie_platform::{
     clock::{Clock, wait_until},
     file_watch::FileWatch,
     process::{Drain, Exit, Signal, Signals, Systemd, SystemdEnvironment},
+    scrape_guard::{GuardedListener, ScrapeGuard},
     supervise::Supervisor,
     telemetry::{self, LOG_VARIABLE, Level},
 };
@@ -36,11 +37,13 @@ use crate::{
     directory::Directory,
     engine::{Engine, Handle, Parts},
     identity::{Pki, Renewal},
-    ingest::{self, Ingest, accept, authenticate, entries},
-    metrics::{self, Sources},
+    ingest::{self, Ingest, accept, authenticate, entries, metrics::Intake},
+    latest::{Latest, Origin},
+    metrics::Sources,
     operator::Operators,
     outside_watch::{self, Health, OutsideWatch, Trouble},
     probes,
+    scrape::{self, Pages},
     settings::{self, ProbeTarget, Settings, WebhookAddress, WebhookFormat},
     store::{SqliteStore, Store as _},
 };
@@ -50,6 +53,9 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(25);
 
 /// How often the collector's own certificate is looked at.
 const CERTIFICATE_EVERY_MS: u64 = 3_600_000;
+
+/// How often the samples of those who left the fleet are dropped. They are shown to nobody meanwhile.
+const DEPARTED_EVERY_MS: u64 = 60_000;
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(
@@ -184,6 +190,9 @@ impl App {
             .await
             .map_err(|cause| format!("cannot listen on {}: {cause}", settings.metrics_listen))?;
         let requests = Arc::new(entries::Counters::default());
+        let latest = Arc::new(Latest::new(settings.ingest.latest));
+        let intake = Arc::new(Intake::new(settings.ingest.intake));
+        let samples = Arc::new(ingest::metrics::Counters::default());
         let sources = Arc::new(Sources {
             engine: handle.clone(),
             engine_counters,
@@ -208,6 +217,9 @@ impl App {
             clock: Arc::clone(&clock),
             counters: requests,
             manners: entries::Manners::default(),
+            latest,
+            samples,
+            intake,
         });
         Ok(Self {
             settings,
@@ -248,20 +260,25 @@ impl App {
         let agents_address = self.door.local_address();
         let metrics_address = self.metrics_listener.local_addr().ok();
         let mut engine = tokio::spawn(self.engine.run(engine_stopped));
-        let door = tokio::spawn(self.door.serve(ingest::router(self.ingest), door_stopped));
+        let ingest = self.ingest;
+        let routes = ingest::router(Arc::clone(&ingest));
+        let door = tokio::spawn(self.door.serve(routes, door_stopped));
         let delivery = tokio::spawn(self.delivery.run(delivery_stopped));
         supervisor.spawn(
             "delivery reports",
             pass_on(self.reports, self.handle.clone()),
         );
         supervisor.spawn("operators", self.operators.serve());
-        let scrape = metrics::router(Arc::clone(&self.sources));
-        let metrics_listener = self.metrics_listener;
-        supervisor.spawn("metrics", async move {
-            if let Err(cause) = axum::serve(metrics_listener, scrape).await {
-                error!(%cause, "the metrics port failed");
-            }
-        });
+        let pages = scrape::router(Arc::new(Pages::new(
+            Arc::clone(&self.sources),
+            Arc::clone(&ingest.latest),
+            Arc::clone(&ingest.samples),
+            Arc::clone(&self.clock),
+            metrics_address.unwrap_or(self.settings.metrics_listen),
+        )));
+        let (scrape_guard, guard_in_force) = watch::channel(Arc::new(self.settings.scrape.clone()));
+        let metrics_listener = GuardedListener::new(self.metrics_listener, guard_in_force);
+        supervisor.spawn("metrics", scrape::serve(metrics_listener, pages));
         supervisor.spawn(
             "probes",
             probes::run(Arc::clone(&self.clock), probed, self.probe_answer),
@@ -269,6 +286,10 @@ impl App {
         supervisor.spawn(
             "certificate",
             keep_certificate(Arc::clone(&self.pki), Arc::clone(&self.clock)),
+        );
+        supervisor.spawn(
+            "departed",
+            forget_departed(Arc::clone(&ingest), Arc::clone(&self.clock)),
         );
         if let Some(watch) = self.watch {
             supervisor.spawn("outside watch", watch.run());
@@ -282,7 +303,9 @@ impl App {
             variables: &variables,
             handle: &self.handle,
             deliverer: &self.deliverer,
+            ingest: &ingest,
             probe_targets: &probe_targets,
+            scrape_guard: &scrape_guard,
             failed: &self.sources.reloads_failed,
         };
         let exit = loop {
@@ -347,7 +370,9 @@ struct Reload<'a> {
     variables: &'a [(OsString, OsString)],
     handle: &'a Handle,
     deliverer: &'a Deliverer,
+    ingest: &'a Ingest,
     probe_targets: &'a watch::Sender<Vec<ProbeTarget>>,
+    scrape_guard: &'a watch::Sender<Arc<ScrapeGuard>>,
     failed: &'a AtomicU64,
 }
 
@@ -371,6 +396,15 @@ impl Reload<'_> {
                 // Receivers first: rules may name new ones.
                 self.deliverer.replace_targets(targets);
                 self.probe_targets.send_replace(settings.probes.clone());
+                self.scrape_guard.send_if_modified(|guard| {
+                    let is_other = **guard != settings.scrape;
+                    if is_other {
+                        *guard = Arc::new(settings.scrape.clone());
+                    }
+                    is_other
+                });
+                self.ingest.intake.set_limits(settings.ingest.intake);
+                self.ingest.latest.set_limits(settings.ingest.latest);
                 self.handle
                     .load_rules(Arc::new(settings.rules), tzdata())
                     .await;
@@ -408,6 +442,22 @@ async fn keep_certificate(pki: Arc<Pki>, clock: Arc<dyn Clock>) {
                 chain(&cause)
             ),
             Err(cause) => error!(%cause, "cannot renew the collector's certificate"),
+        }
+    }
+}
+
+/// Drops the samples of nodes and senders that are no longer in the fleet.
+async fn forget_departed(ingest: Arc<Ingest>, clock: Arc<dyn Clock>) {
+    loop {
+        wait_until(&*clock, clock.elapsed().plus_ms(DEPARTED_EVERY_MS)).await;
+        for origin in ingest.latest.origins() {
+            let is_here = match &origin {
+                Origin::Node(node) => ingest.directory.find(node).is_some(),
+                Origin::Sender(sender) => ingest.directory.find_sender(sender).is_some(),
+            };
+            if !is_here {
+                ingest.latest.forget(&origin);
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Who may speak: the part of the engine's state that every request needs before it is queued.
 //!
 //! Written by the engine alone, after each commit; read by request handlers. It lags behind the log by no more than the
-//! time between a commit and its answer, so a node that was denied is refused from its next request on.
+//! time between a commit and its answer, so a node or sender that was denied is refused from its next request on.
 
 use std::{
     collections::HashMap,
@@ -13,8 +13,11 @@ use std::{
 
 use vigie_core::{
     digest::{Digest, from_hex},
-    fleet::{State, state::Node},
-    id::NodeName,
+    fleet::{
+        State,
+        state::{Node, Sender},
+    },
+    id::{NodeName, SenderName},
 };
 
 /// What a request handler knows of a node.
@@ -30,10 +33,20 @@ pub struct Member {
     pub head: vigie_core::entry::Head,
 }
 
+/// What a request handler knows of a sender of metrics.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SenderMember {
+    /// Shut out by an operator.
+    pub denied: bool,
+    /// TLS keys it may use; the last is the newest.
+    pub keys: Vec<Digest>,
+}
+
 /// All members.
 #[derive(Debug, Default)]
 pub struct Directory {
     members: RwLock<HashMap<NodeName, Member>>,
+    senders: RwLock<HashMap<SenderName, SenderMember>>,
     clock_in_doubt: AtomicBool,
 }
 
@@ -43,6 +56,20 @@ impl Directory {
     pub fn find(&self, node: &NodeName) -> Option<Member> {
         let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
         members.get(node).cloned()
+    }
+
+    /// What is known of the sender called `name`.
+    #[must_use]
+    pub fn find_sender(&self, name: &str) -> Option<SenderMember> {
+        let senders = self.senders.read().unwrap_or_else(PoisonError::into_inner);
+        senders.get(name).cloned()
+    }
+
+    /// The names of all senders, denied ones too, in no order.
+    #[must_use]
+    pub fn senders(&self) -> Vec<SenderName> {
+        let senders = self.senders.read().unwrap_or_else(PoisonError::into_inner);
+        senders.keys().cloned().collect()
     }
 
     /// Whether the collector's own wall clock is in doubt: then it says nothing about what has expired.
@@ -65,6 +92,15 @@ impl Directory {
         };
     }
 
+    /// Takes in one sender's row; `None` when it left.
+    pub fn set_sender(&self, name: &SenderName, row: Option<&Sender>) {
+        let mut senders = self.senders.write().unwrap_or_else(PoisonError::into_inner);
+        match row {
+            Some(row) => senders.insert(name.clone(), sender_member(row)),
+            None => senders.remove(name),
+        };
+    }
+
     /// Takes in the whole state.
     pub fn replace_all(&self, state: &State) {
         self.set_clock_in_doubt(state.meta.clock_in_doubt);
@@ -74,6 +110,19 @@ impl Directory {
             .map(|(name, row)| (name.clone(), member(row)))
             .collect();
         *self.members.write().unwrap_or_else(PoisonError::into_inner) = all;
+        let senders = state
+            .senders
+            .iter()
+            .map(|(name, row)| (name.clone(), sender_member(row)))
+            .collect();
+        *self.senders.write().unwrap_or_else(PoisonError::into_inner) = senders;
+    }
+}
+
+fn sender_member(row: &Sender) -> SenderMember {
+    SenderMember {
+        denied: row.denied,
+        keys: row.keys.iter().map(|key| key.tls_key_sha256).collect(),
     }
 }
 

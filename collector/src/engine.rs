@@ -771,6 +771,9 @@ impl<S: Store> Engine<S> {
                 self.presence.forget(node);
             }
         }
+        for (sender, row) in &delta.senders {
+            self.parts.directory.set_sender(sender, row.as_ref());
+        }
         self.state.merge(delta);
         self.parts
             .directory

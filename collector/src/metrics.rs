@@ -1,20 +1,13 @@
-//! The collector's own metrics and the fleet's, as Prometheus text on a loopback port.
+//! The collector's own metrics and the fleet's, as Prometheus text.
 //!
-//! Counters live as atomics where things happen; this file alone knows their names. A scrape gathers them, asks the
-//! engine for a snapshot of the fleet and writes the text format 0.0.4. A silent node keeps `vigie_node_up 0`.
+//! Counters live as atomics where things happen; this file alone knows their names. A scrape ([`scrape`](crate::scrape))
+//! gathers them, with a snapshot of the fleet from the engine. A silent node keeps `vigie_node_up 0`.
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use axum::{
-    Router,
-    extract::State,
-    response::{IntoResponse, Response},
-    routing::get,
-};
-use http::{StatusCode, header};
 use prometheus::{Encoder as _, IntGaugeVec, Opts, Registry, TextEncoder};
 use serde_json::Value;
 use vigie_core::{
@@ -25,12 +18,10 @@ use vigie_core::{
 use crate::{
     deliver,
     engine::{self, Handle},
-    ingest::{accept, entries},
+    ingest::{self, accept, entries},
+    latest::Latest,
     outside_watch,
 };
-
-/// The content type of the text format (Prometheus refuses a scrape without a valid one).
-const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Where the numbers come from.
 pub struct Sources {
@@ -48,21 +39,6 @@ pub struct Sources {
     pub deliveries: Arc<deliver::Counters>,
     /// Pings to the outside watch.
     pub outside_watch: Arc<outside_watch::Counters>,
-}
-
-/// The routes of the metrics port.
-pub fn router(sources: Arc<Sources>) -> Router {
-    Router::new()
-        .route("/metrics", get(scrape))
-        .with_state(sources)
-}
-
-async fn scrape(State(sources): State<Arc<Sources>>) -> Response {
-    let snapshot = sources.engine.status().await;
-    match gather(&sources, snapshot.as_ref()) {
-        Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
-        Err(cause) => (StatusCode::INTERNAL_SERVER_ERROR, cause.to_string()).into_response(),
-    }
 }
 
 struct Page(Registry);
@@ -101,9 +77,19 @@ impl Page {
         self.0.register(Box::new(gauges.clone()))?;
         Ok(gauges)
     }
+
+    fn text(&self) -> prometheus::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.0.gather(), &mut text)?;
+        Ok(text)
+    }
 }
 
-fn gather(sources: &Sources, snapshot: Option<&Value>) -> prometheus::Result<Vec<u8>> {
+/// The collector's own metrics, and what `snapshot`, the engine's, says of the fleet.
+///
+/// # Errors
+/// When two metrics have the same name, which no input can bring about.
+pub fn text(sources: &Sources, snapshot: Option<&Value>) -> prometheus::Result<Vec<u8>> {
     let page = Page(Registry::new());
     let build = page.gauges(
         "vigie_build_info",
@@ -219,9 +205,63 @@ fn gather(sources: &Sources, snapshot: Option<&Value>) -> prometheus::Result<Vec
     if let Some(snapshot) = snapshot {
         gather_fleet(&page, snapshot)?;
     }
-    let mut text = Vec::new();
-    TextEncoder::new().encode(&page.0.gather(), &mut text)?;
-    Ok(text)
+    page.text()
+}
+
+/// What came in over the metrics lane, and what is kept of it.
+///
+/// # Errors
+/// When two metrics have the same name, which no input can bring about.
+pub fn lane_text(
+    samples: &ingest::metrics::Counters,
+    latest: &Latest,
+) -> prometheus::Result<Vec<u8>> {
+    let page = Page(Registry::new());
+    page.counters(
+        "vigie_samples_requests_total",
+        "Requests that brought samples by how they ended",
+        "result",
+        &samples.requests().collect::<Vec<_>>(),
+    )?;
+    page.counter(
+        "vigie_samples_received_bytes_total",
+        "Bytes of requests that brought samples, as sent",
+        &samples.body_bytes,
+    )?;
+    page.counter(
+        "vigie_samples_written_total",
+        "Samples taken in",
+        &samples.written,
+    )?;
+    page.counters(
+        "vigie_samples_refused_total",
+        "Samples, native histograms and exemplars refused by reason",
+        "reason",
+        &samples.refused().collect::<Vec<_>>(),
+    )?;
+    let totals = latest.totals();
+    let series = page.gauges(
+        "vigie_series",
+        "Series whose newest value is kept",
+        &["origin"],
+    )?;
+    for (origin, count) in [
+        ("node", totals.node_series),
+        ("sender", totals.sender_series),
+    ] {
+        series.with_label_values(&[origin]).set(to_i64(count));
+    }
+    page.gauge(
+        "vigie_series_bytes",
+        "Memory that series and their newest values take",
+        to_i64(totals.bytes),
+    )?;
+    page.counter(
+        "vigie_series_labels_read_total",
+        "Series of requests whose labels had to be read because they were not known",
+        &AtomicU64::new(totals.shape_misses),
+    )?;
+    page.text()
 }
 
 fn gather_fleet(page: &Page, snapshot: &Value) -> prometheus::Result<()> {

@@ -21,7 +21,11 @@ use tokio::{
     time::timeout,
 };
 use tracing::{info, warn};
-use vigie_core::{fleet::Event, id::NodeName};
+use vigie_core::{
+    fleet::Event,
+    id::{NodeName, SenderName},
+    token::Holder,
+};
 
 use crate::{engine::Handle, engine::Refusal, identity::Pki};
 
@@ -49,10 +53,17 @@ const TOKEN_VALID_MS: u64 = 3_600_000;
 pub enum Question {
     /// The fleet as it is.
     Status,
-    /// A join token.
+    /// A join token for a node.
     Token {
         /// For this node.
         node: NodeName,
+        /// Which may take over a name in use.
+        replace: bool,
+    },
+    /// A join token for a sender of metrics.
+    SenderToken {
+        /// For this sender.
+        sender: SenderName,
         /// Which may take over a name in use.
         replace: bool,
     },
@@ -65,6 +76,18 @@ pub enum Question {
     Deny {
         /// The node.
         node: NodeName,
+        /// Out or in.
+        denied: bool,
+    },
+    /// Remove a sender for good.
+    RetireSender {
+        /// The sender.
+        sender: SenderName,
+    },
+    /// Shut a sender out, or let it in again.
+    DenySender {
+        /// The sender.
+        sender: SenderName,
         /// Out or in.
         denied: bool,
     },
@@ -230,18 +253,36 @@ impl Operators {
                 Some(snapshot) => Answer::Done(snapshot),
                 None => unavailable(),
             },
-            Question::Token { node, replace } => self.token(node, replace, uid).await,
+            Question::Token { node, replace } => self.token(Holder::Node(node), replace, uid).await,
+            Question::SenderToken { sender, replace } => {
+                self.token(Holder::Sender(sender), replace, uid).await
+            }
             Question::Retire { node } => {
-                self.about(node, |node| Event::NodeRetired { node, uid })
-                    .await
+                let holder = Holder::Node(node.clone());
+                self.about(&holder, Event::NodeRetired { node, uid }).await
             }
             Question::Deny { node, denied } => {
-                self.about(node, |node| Event::NodeDenied { node, denied, uid })
+                let holder = Holder::Node(node.clone());
+                self.about(&holder, Event::NodeDenied { node, denied, uid })
                     .await
             }
-            Question::Confirm { node } => {
-                self.about(node, |node| Event::Confirmed { node, uid })
+            Question::RetireSender { sender } => {
+                let holder = Holder::Sender(sender.clone());
+                self.about(&holder, Event::SenderRetired { sender, uid })
                     .await
+            }
+            Question::DenySender { sender, denied } => {
+                let holder = Holder::Sender(sender.clone());
+                let event = Event::SenderDenied {
+                    sender,
+                    denied,
+                    uid,
+                };
+                self.about(&holder, event).await
+            }
+            Question::Confirm { node } => {
+                let holder = Holder::Node(node.clone());
+                self.about(&holder, Event::Confirmed { node, uid }).await
             }
             Question::ClockConfirm => done(
                 self.engine
@@ -251,7 +292,7 @@ impl Operators {
         }
     }
 
-    async fn token(&self, node: NodeName, replace: bool, uid: u32) -> Answer {
+    async fn token(&self, holder: Holder, replace: bool, uid: u32) -> Answer {
         let Some(url) = &self.url else {
             return Answer::Refused {
                 error: "the collector does not know by which name agents reach it".to_owned(),
@@ -270,7 +311,7 @@ impl Operators {
         let event = Event::TokenIssued {
             id: token.id().to_owned(),
             secret_sha256: token.secret_sha256(),
-            node,
+            holder,
             replace,
             valid_ms: TOKEN_VALID_MS,
             uid,
@@ -283,20 +324,21 @@ impl Operators {
         }
     }
 
-    /// Does something about a node that must exist.
-    async fn about(&self, node: NodeName, event: impl FnOnce(NodeName) -> Event) -> Answer {
+    /// Does something about a node or sender that must exist.
+    async fn about(&self, holder: &Holder, event: Event) -> Answer {
+        let role = holder.role().as_str();
         let exists = self.engine.status().await.is_some_and(|snapshot| {
-            snapshot["nodes"]
+            snapshot[format!("{role}s")]
                 .as_array()
-                .is_some_and(|nodes| nodes.iter().any(|row| row["node"] == node.as_str()))
+                .is_some_and(|rows| rows.iter().any(|row| row[role] == holder.name()))
         });
         if !exists {
             return Answer::Refused {
-                error: format!("no node named {node} has joined"),
-                mend: "see `vigie-collector node list`".to_owned(),
+                error: format!("no {role} named {} has joined", holder.name()),
+                mend: format!("see `vigie-collector {role} list`"),
             };
         }
-        done(self.engine.perform(event(node)).await)
+        done(self.engine.perform(event).await)
     }
 }
 

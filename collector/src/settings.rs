@@ -27,6 +27,7 @@ use vigie_core::{
     rules::Rules,
 };
 use vigie_platform::{
+    scrape_guard::ScrapeGuard,
     settings_file::{
         self, Complaint, Field, LoadedSettings, Mistakes, Place, SecretFile, Section, Url,
     },
@@ -36,7 +37,10 @@ use vigie_platform::{
 
 use crate::identity::authority::ServerNames;
 
+mod ingest;
 mod rules;
+
+pub use ingest::Ingest;
 
 /// Where the settings are, unless `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/vigie/collector.toml";
@@ -80,8 +84,10 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Names and addresses that agents reach the collector by; empty: those given to `init`.
     pub host: Vec<String>,
-    /// Where the collector's own metrics are shown, on this machine only.
+    /// Where metrics are shown: on this machine only, unless `scrape` demands enough.
     pub metrics_listen: SocketAddr,
+    /// What those must show who read them.
+    pub scrape: ScrapeGuard,
     /// The trust domain of the SPIFFE ids.
     pub domain: String,
     /// What is logged, unless the environment says otherwise.
@@ -94,6 +100,8 @@ pub struct Settings {
     pub outside_watch: Option<OutsideWatch>,
     /// What the collector itself tries to reach before it calls a site cut off.
     pub probes: Vec<ProbeTarget>,
+    /// How much samples may cost.
+    pub ingest: Ingest,
     /// What decides.
     pub rules: Rules,
     /// Where the receivers of the rules are told; the same names as `rules.receivers`.
@@ -222,6 +230,7 @@ impl Settings {
         Summary {
             listen: self.listen,
             metrics_listen: self.metrics_listen,
+            metrics_scheme: self.scrape.scheme(),
             data_dir: &self.data_dir,
             rules_sha256: self.rules.digest(),
             has_outside_watch: self.outside_watch.is_some(),
@@ -247,6 +256,8 @@ pub struct Summary<'s> {
     pub listen: SocketAddr,
     /// Where the collector's own metrics are shown.
     pub metrics_listen: SocketAddr,
+    /// Whether they are shown over `http` or `https`.
+    pub metrics_scheme: &'static str,
     /// Where the log and the state live.
     pub data_dir: &'s Path,
     /// The digest under which the log will name these rules.
@@ -276,7 +287,11 @@ impl fmt::Display for Summary<'_> {
         }
         let watch = if self.has_outside_watch { "yes" } else { "no" };
         writeln!(f, "agents     {}", self.listen)?;
-        writeln!(f, "metrics    http://{}/metrics", self.metrics_listen)?;
+        writeln!(
+            f,
+            "metrics    {}://{}/metrics",
+            self.metrics_scheme, self.metrics_listen
+        )?;
         writeln!(f, "data       {}", self.data_dir.display())?;
         writeln!(f, "watched    {watch}")?;
         writeln!(f, "services   {}", listed(&self.services))?;
@@ -295,17 +310,13 @@ fn read(loaded: &LoadedSettings) -> Option<Settings> {
     let data_dir = root.path("data_dir").or("/var/lib/vigie-collector".into());
     let listen =
         address(&root, "listen").or(SocketAddr::from((Ipv4Addr::UNSPECIFIED, AGENTS_PORT)));
-    let metrics_listen = address(&root, "metrics_listen")
-        .try_map(|address| {
-            if address.ip().is_loopback() {
-                return Ok(address);
-            }
-            Err(Complaint::new(
-                "metrics would be open to other machines",
-                format!("write \"127.0.0.1:{METRICS_PORT}\" or \"[::1]:{METRICS_PORT}\""),
-            ))
-        })
-        .or(SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT)));
+    let metrics_listen =
+        address(&root, "metrics_listen").or(SocketAddr::from((Ipv4Addr::LOCALHOST, METRICS_PORT)));
+    let scrape = ScrapeGuard::read(&root);
+    // As long as it is not known what is demanded, there is nothing to say about where.
+    if let Some(guard) = &scrape {
+        guard.judge_address(&root, "metrics_listen", metrics_listen);
+    }
     let covers = listen.ip() == metrics_listen.ip() || listen.ip().is_unspecified();
     if covers && listen.port() == metrics_listen.port() && listen.port() != 0 {
         let key = if root.has("metrics_listen") {
@@ -342,6 +353,7 @@ fn read(loaded: &LoadedSettings) -> Option<Settings> {
         .or(SILENCE_DEFAULT);
     let outside_watch = root.sub("outside_watch").map(read_outside_watch);
     let probes = read_probes(&root);
+    let ingest = ingest::read(root.sub_or_empty("ingest"));
     let receivers = read_receivers(&root);
     let rules = rules::read(loaded, &root, &receivers.places, silent_after);
     root.finish();
@@ -350,6 +362,7 @@ fn read(loaded: &LoadedSettings) -> Option<Settings> {
         listen,
         host,
         metrics_listen,
+        scrape: scrape?,
         domain,
         log_level,
         language,
@@ -359,6 +372,7 @@ fn read(loaded: &LoadedSettings) -> Option<Settings> {
             None => None,
         },
         probes,
+        ingest,
         rules: rules?,
         receivers: receivers.read?,
     })

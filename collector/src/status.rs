@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 use vigie_core::{
-    fleet::State,
+    fleet::{self, State},
+    id::NodeName,
     presence::Presence,
     reason::message::{self, Language},
     rules::Rules,
@@ -53,15 +54,26 @@ pub fn snapshot(state: &State, rules: &Rules, presence: &Presence, now: Now) -> 
             })
         })
         .collect();
+    let senders: Vec<Value> = state
+        .senders
+        .iter()
+        .map(|(name, sender)| {
+            json!({
+                "sender": name.as_str(),
+                "joined_at": sender.joined_at.to_string(),
+                "denied": sender.denied,
+                "certificate_not_after": sender.keys.last().map(|key| key.not_after.to_string()),
+            })
+        })
+        .collect();
     let mut alerts: Vec<_> = state.alerts.iter().collect();
     alerts.sort_by_key(|(_, alert)| (std::cmp::Reverse(alert.status.rank()), alert.number));
     let alerts: Vec<Value> = alerts
         .into_iter()
         .map(|(key, alert)| {
-            let subject = match key.node.parse() {
-                Ok(node) => rules.subject(&node, &alert.claimed, alert.family),
-                Err(_) => rules.own_subject(),
-            };
+            let node = key.node.parse::<NodeName>().ok();
+            let plan = node.as_ref().and_then(|node| state.plans.get(node));
+            let subject = fleet::subject(rules, plan, key, alert);
             json!({
                 "number": alert.number,
                 "node": key.node,
@@ -85,6 +97,7 @@ pub fn snapshot(state: &State, rules: &Rules, presence: &Presence, now: Now) -> 
         "log": state.meta.frontier.checkpoint(),
         "clock_in_doubt": state.meta.clock_in_doubt,
         "nodes": nodes,
+        "senders": senders,
         "alerts": alerts,
         "messages_waiting": state.outbox.len(),
     })
@@ -95,6 +108,13 @@ pub fn snapshot(state: &State, rules: &Rules, presence: &Presence, now: Now) -> 
 pub fn table(snapshot: &Value, language: Language) -> String {
     let mut out = node_table(snapshot);
     let empty = Vec::new();
+    if snapshot["senders"]
+        .as_array()
+        .is_some_and(|senders| !senders.is_empty())
+    {
+        out.push('\n');
+        out.push_str(&sender_table(snapshot));
+    }
     let alerts = snapshot["alerts"].as_array().unwrap_or(&empty);
     out.push('\n');
     if alerts.is_empty() {
@@ -175,6 +195,29 @@ pub fn node_table(snapshot: &Value) -> String {
             text(node, "last_contact"),
             number("checks"),
             number("seq"),
+        ]);
+    }
+    write_rows(&mut out, &rows);
+    out
+}
+
+/// The senders of a snapshot as a table, by name.
+#[must_use]
+pub fn sender_table(snapshot: &Value) -> String {
+    let mut out = String::new();
+    let empty = Vec::new();
+    let mut rows = vec![["SENDER", "JOINED", "CERTIFICATE UNTIL", "ADMITTED"].map(str::to_owned)];
+    for sender in snapshot["senders"].as_array().unwrap_or(&empty) {
+        let admitted = if sender["denied"] == true {
+            "denied"
+        } else {
+            "yes"
+        };
+        rows.push([
+            text(sender, "sender"),
+            text(sender, "joined_at"),
+            text(sender, "certificate_not_after"),
+            admitted.to_owned(),
         ]);
     }
     write_rows(&mut out, &rows);

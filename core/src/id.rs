@@ -90,6 +90,8 @@ macro_rules! names {
 names! {
     /// A host with an agent. Taken from its certificate, never from what it says.
     NodeName;
+    /// Another program that sends metrics. Taken from its certificate; not a node's name, even where both read the same.
+    SenderName;
     /// One configured test on a node.
     CheckName;
     /// What users care about, such as `dossier-patient`.

@@ -11,7 +11,7 @@ use crate::{
     canonical,
     digest::Digest,
     id::{GroupName, NodeName, ReceiverName, ServiceName, SiteName},
-    status::{Criticality, Environment, Family, Needs, Status},
+    status::{Criticality, Environment, Family, Need, Needs, Status},
 };
 
 /// Everything that decides.
@@ -83,7 +83,7 @@ pub struct Match {
     pub site: BTreeSet<SiteName>,
     /// Where the node serves.
     pub environment: BTreeSet<Environment>,
-    /// Level of the need that the family serves.
+    /// Level of the need that the check serves.
     pub need: BTreeSet<u8>,
 }
 
@@ -155,12 +155,7 @@ impl Rules {
     /// What an alert of `node` concerns, when its check speaks for `claimed` (none: all services of the node).
     /// Doubt raises: an undeclared service, an unknown one, or a node without group counts as the highest.
     #[must_use]
-    pub fn subject(
-        &self,
-        node: &NodeName,
-        claimed: &BTreeSet<ServiceName>,
-        family: Family,
-    ) -> Subject {
+    pub fn subject(&self, node: &NodeName, claimed: &BTreeSet<ServiceName>, need: Need) -> Subject {
         let groups: BTreeMap<_, _> = self.groups_of(node).collect();
         let carried: BTreeSet<ServiceName> = groups
             .values()
@@ -195,11 +190,7 @@ impl Rules {
                 .map(|s| s.criticality)
                 .max()
                 .unwrap_or(Criticality::Critical),
-            known
-                .iter()
-                .map(|s| s.needs.level_for(family))
-                .max()
-                .unwrap_or(4),
+            known.iter().map(|s| s.needs.level(need)).max().unwrap_or(4),
         );
         Subject {
             services,
@@ -341,7 +332,7 @@ mod tests {
 
     fn weight(node: &str, services: &[&str]) -> (Criticality, u8, Environment) {
         let claimed = services.iter().map(|s| s.parse().unwrap()).collect();
-        let subject = rules().subject(&node.parse().unwrap(), &claimed, Family::Availability);
+        let subject = rules().subject(&node.parse().unwrap(), &claimed, Need::Availability);
         (subject.criticality, subject.need, subject.environment)
     }
 

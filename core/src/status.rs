@@ -147,14 +147,48 @@ impl Needs {
         traceability: 4,
     };
 
-    /// The level of the letter that `family` serves (DESIGN §5).
+    /// The level of one of them.
     #[must_use]
-    pub const fn level_for(self, family: Family) -> u8 {
+    pub const fn level(self, need: Need) -> u8 {
+        match need {
+            Need::Availability => self.availability,
+            Need::Integrity => self.integrity,
+            Need::Confidentiality => self.confidentiality,
+            Need::Traceability => self.traceability,
+        }
+    }
+}
+
+words! {
+    /// One of the four needs, by its letter in the DICT grid.
+    Need {
+        /// Disponibilité.
+        Availability = "D",
+        /// Intégrité.
+        Integrity = "I",
+        /// Confidentialité.
+        Confidentiality = "C",
+        /// Traçabilité.
+        Traceability = "T",
+    }
+}
+
+/// Kinds of the host family without which nobody can say afterwards what happened when.
+const TRACEABILITY_KINDS: [&str; 2] = ["clock", "log_forwarding"];
+
+impl Need {
+    /// The need that a check serves (DESIGN §5): its family's, but for clocks and logs. `kind` is the planned one, where
+    /// the plan is known.
+    #[must_use]
+    pub fn served_by(family: Family, kind: Option<&str>) -> Self {
         match family {
-            Family::Host | Family::Availability => self.availability,
-            Family::Integrity | Family::Backup => self.integrity,
-            Family::Tls => self.confidentiality,
-            Family::Vigie => self.traceability,
+            Family::Host if kind.is_some_and(|kind| TRACEABILITY_KINDS.contains(&kind)) => {
+                Self::Traceability
+            }
+            Family::Host | Family::Availability => Self::Availability,
+            Family::Integrity | Family::Backup => Self::Integrity,
+            Family::Tls => Self::Confidentiality,
+            Family::Vigie => Self::Traceability,
         }
     }
 }
@@ -176,6 +210,19 @@ mod tests {
                 Status::Critical
             ]
         );
+    }
+
+    #[test]
+    fn clocks_and_logs_serve_traceability_and_other_host_checks_availability() {
+        let need = |family, kind| Need::served_by(family, kind);
+        assert_eq!(need(Family::Host, Some("clock")), Need::Traceability);
+        assert_eq!(
+            need(Family::Host, Some("log_forwarding")),
+            Need::Traceability
+        );
+        assert_eq!(need(Family::Host, Some("memory")), Need::Availability);
+        assert_eq!(need(Family::Host, None), Need::Availability);
+        assert_eq!(need(Family::Tls, Some("clock")), Need::Confidentiality);
     }
 
     #[test]

@@ -17,7 +17,10 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::digest::{Digest, from_hex, to_hex};
+use crate::{
+    digest::{Digest, from_hex, to_hex},
+    id::{NodeName, SenderName},
+};
 
 /// The longest token id, in bytes.
 pub const TOKEN_ID_LEN_MAX: usize = 32;
@@ -49,6 +52,46 @@ impl Role {
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// Whom a token is for, and whom a certificate names: a role and a name in that role. Nodes and senders have name spaces
+/// of their own.
+///
+/// As JSON it is one key beside others (`#[serde(flatten)]`): `"node":"app-01"` or `"sender":"prometheus-01"`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Holder {
+    /// A machine with an agent.
+    Node(NodeName),
+    /// Another program that sends metrics.
+    Sender(SenderName),
+}
+
+impl Holder {
+    /// What it is.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        match self {
+            Self::Node(_) => Role::Node,
+            Self::Sender(_) => Role::Sender,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Node(name) => name.as_str(),
+            Self::Sender(name) => name.as_str(),
+        }
+    }
+}
+
+/// `node app-01`, `sender prometheus-01`.
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.role(), self.name())
     }
 }
 

@@ -6,12 +6,15 @@
 //! | `POST /v1/renew` | the holder of a certificate, also one lately expired | [`RenewRequest`] | 200 [`RenewAnswer`] |
 //!
 //! Any refusal is an [`ErrorBody`]. Binary values are lowercase hexadecimal, so that one reader serves all. Keys that
-//! a reader does not know are ignored: a newer peer may say more. The node's wishes end at its two public keys; name,
-//! validity and purpose of its certificate are the collector's to set.
+//! a reader does not know are ignored: a newer peer may say more. The wishes of a node end at its two public keys, those
+//! of a sender at its one; name, validity and purpose of a certificate are the collector's to set.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{entry::Head, id::NodeName, token::TokenSecret};
+use crate::{
+    entry::Head,
+    token::{Holder, TokenSecret},
+};
 
 /// Where a machine joins: the only path open to a connection without certificate.
 pub const JOIN_PATH: &str = "/v1/join";
@@ -25,36 +28,40 @@ pub const JOIN_BODY_LEN_MAX: usize = 4096;
 /// The largest answer to either request, in bytes: a certificate takes 900, a bundle of CAs some more.
 pub const JOIN_ANSWER_LEN_MAX: usize = 65_536;
 
-/// A machine introduces itself. `Debug` does not show the secret.
+/// A machine, or a program that sends metrics, introduces itself. `Debug` does not show the secret.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JoinRequest {
     /// The token's public name.
     pub token_id: String,
     /// The token's secret.
     pub secret: TokenSecret,
-    /// The name the machine believes to have; must be the one the token is bound to.
-    pub node: NodeName,
+    /// Who it believes to be; must be who the token is bound to. `"node":"app-01"` or `"sender":"prometheus-01"`.
+    #[serde(flatten)]
+    pub holder: Holder,
     /// Public half of the TLS key: the DER of a SubjectPublicKeyInfo (RFC 5280 §4.1.2.7), ECDSA P-256.
     pub tls_key_spki: PublicKeyDer,
-    /// Public half of the key that signs contacts: Ed25519, 32 bytes (RFC 8032).
-    pub signing_key: SigningKey,
+    /// Public half of the key that signs contacts: Ed25519, 32 bytes (RFC 8032). A node must have one; a sender signs
+    /// nothing and has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_key: Option<SigningKey>,
 }
 
-/// The collector takes the machine in.
+/// The collector takes it in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct JoinAnswer {
-    /// The machine's certificate.
+    /// Its certificate.
     pub certificate_pem: String,
     /// The CAs that may vouch for the collector, old and new.
     pub server_ca_pem: String,
-    /// The collector's id, pinned by the machine from now on.
+    /// The collector's id, pinned from now on.
     pub collector_id: String,
-    /// Head of the node's chain as the collector has it; absent when the name has never written a line.
+    /// Head of the node's chain as the collector has it; absent when the name has never written a line, and for
+    /// senders.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Head>,
 }
 
-/// A machine asks for a certificate over a new key.
+/// A node or sender asks for a certificate over a new key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RenewRequest {
     /// Public half of the new TLS key, as in [`JoinRequest::tls_key_spki`].
@@ -64,7 +71,7 @@ pub struct RenewRequest {
 /// The new certificate.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RenewAnswer {
-    /// The machine's certificate over the new key.
+    /// Its certificate over the new key.
     pub certificate_pem: String,
     /// The CAs that may vouch for the collector, old and new.
     pub server_ca_pem: String,
@@ -168,11 +175,34 @@ mod tests {
         );
         let request: JoinRequest = serde_json::from_str(&text).unwrap();
         assert_eq!(request.tls_key_spki.as_bytes(), [0x30, 0x59]);
-        assert_eq!(request.signing_key, SigningKey([2; 32]));
+        assert_eq!(request.signing_key, Some(SigningKey([2; 32])));
+        assert_eq!(request.holder, Holder::Node("app-01".parse().unwrap()));
         assert!(!format!("{request:?}").contains("0101"));
         let written = serde_json::to_string(&request).unwrap();
         assert_eq!(written, text.replace(r#","later":1"#, ""));
         assert!(written.len() < JOIN_BODY_LEN_MAX);
+    }
+
+    #[test]
+    fn a_senders_join_request_names_a_sender_and_has_no_signing_key() {
+        let text = format!(
+            r#"{{"token_id":"k3","secret":"{}","sender":"prometheus-01","tls_key_spki":"3059"}}"#,
+            "01".repeat(32),
+        );
+        let request: JoinRequest = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            request.holder,
+            Holder::Sender("prometheus-01".parse().unwrap())
+        );
+        assert_eq!(request.signing_key, None);
+        assert_eq!(serde_json::to_string(&request).unwrap(), text);
+        for bad in [
+            text.replace("prometheus-01", "-"),
+            text.replace(r#""sender":"prometheus-01","#, ""),
+            text.replace("sender", "admin"),
+        ] {
+            assert!(serde_json::from_str::<JoinRequest>(&bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

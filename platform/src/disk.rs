@@ -82,6 +82,12 @@ pub trait Disk: Send + Sync + Debug {
     /// # Errors
     /// What the system said.
     fn free_bytes(&self, path: &Path) -> io::Result<u64>;
+
+    /// Bytes of the whole file system that `path` is on.
+    ///
+    /// # Errors
+    /// What the system said.
+    fn size_bytes(&self, path: &Path) -> io::Result<u64>;
 }
 
 /// One open file. Positions are always given; there is no cursor to get wrong.
@@ -189,6 +195,11 @@ impl Disk for RealDisk {
         let stat = statvfs(path)?;
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
+
+    fn size_bytes(&self, path: &Path) -> io::Result<u64> {
+        let stat = statvfs(path)?;
+        Ok(stat.f_blocks.saturating_mul(stat.f_frsize))
+    }
 }
 
 #[derive(Debug)]
@@ -275,6 +286,7 @@ mod tests {
         );
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
-        assert!(RealDisk.free_bytes(&sub).unwrap() > 0);
+        let free_bytes = RealDisk.free_bytes(&sub).unwrap();
+        assert!(free_bytes > 0 && free_bytes <= RealDisk.size_bytes(&sub).unwrap());
     }
 }

@@ -156,6 +156,18 @@ async fn an_agent_starts_reports_refuses_bad_settings_takes_good_ones_and_stops_
     let text = scrape(agent.metrics_address).await;
     assert!(!text.contains("\"base\""), "{text}");
 
+    // What must be shown at the same address changes with a reload too.
+    let token = agent.dir.path().join("token");
+    fs::write(&token, "0123456789abcdef0123456789abcdef").unwrap();
+    fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
+    let scrape_section = format!("[scrape]\nbearer_file = {token:?}\n");
+    let tiers = check("tiers", target);
+    write_settings(&agent.dir, address, &format!("{scrape_section}{tiers}"));
+    signal(ProcessSignal::HUP);
+    line(&mut requests, &agent.clock, "plan.complete").await;
+    let text = scrape(agent.metrics_address).await;
+    assert!(text.starts_with("HTTP/1.1 401"), "{text}");
+
     signal(ProcessSignal::TERM);
     let stop = line(&mut requests, &agent.clock, "agent.stop").await;
     assert_eq!(stop.facts["signal"], "term");

@@ -76,10 +76,43 @@ pub static KINDS: &[&Kind] = &[
     &host::memory::KIND,
     &host::load::KIND,
     &host::filesystem::KIND,
+    &host::admin_accounts::KIND,
+    &host::systemd_unit::KIND,
+    &host::clock::KIND,
+    &host::log_forwarding::KIND,
+    &host::updates::KIND,
+    &host::process::KIND,
+    &host::network::KIND,
 ];
 
 /// The kind with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Kind> {
     KINDS.iter().copied().find(|kind| kind.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `promtool check metrics` finds wrong (Prometheus documentation, "Metric and label naming").
+    #[test]
+    fn metric_names_pass_promtools_rules() {
+        for (kind, metric) in KINDS
+            .iter()
+            .flat_map(|kind| kind.metrics.iter().map(move |metric| (kind, metric)))
+        {
+            let name = metric.id.0;
+            let is_well_written = name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            assert!(is_well_written && name.starts_with("vigie_"), "{name}");
+            let is_counter = metric.metric_type == MetricType::Counter;
+            assert_eq!(name.ends_with("_total"), is_counter, "{name}");
+            for suffix in ["_count", "_sum", "_bucket", "_info"] {
+                assert!(!name.ends_with(suffix), "{name} of {}", kind.name);
+            }
+            assert!(metric.help.ends_with('.'), "{name}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     os::unix::fs::DirBuilderExt as _,
     path::{Path, PathBuf},
+    str::FromStr,
 };
 
 use vigie_core::id::NodeName;
@@ -107,7 +108,8 @@ fn exit_of(error: &JoinError) -> Exit {
     }
 }
 
-fn own_name() -> Option<NodeName> {
+/// The first label of this machine's host name, if it is a name.
+pub(super) fn own_name<Name: FromStr>() -> Option<Name> {
     let name = std::fs::read_to_string(HOST_NAME_FILE).ok()?;
     let label = name.trim().split('.').next()?;
     label.to_ascii_lowercase().parse().ok()

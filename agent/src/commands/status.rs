@@ -10,6 +10,7 @@ use std::{
 };
 
 use serde_json::Value;
+use vigie_core::time::Wall;
 use vigie_platform::process::Exit;
 
 use super::{complain, load, show};
@@ -111,6 +112,17 @@ fn table(state: &Value) -> String {
         word(&push["collector"]),
         word(&push["result"]),
     );
+    for (name, destination) in state["samples"]["destinations"]
+        .as_object()
+        .into_iter()
+        .flatten()
+    {
+        let _ = writeln!(
+            text,
+            "{}",
+            destination_line(name, destination, &state["now"])
+        );
+    }
     let _ = writeln!(
         text,
         "certificate until {}",
@@ -144,7 +156,68 @@ fn table(state: &Value) -> String {
     text
 }
 
+/// One destination of the metrics lane.
+fn destination_line(name: &str, destination: &Value, now: &Value) -> String {
+    let spool = &destination["spool"];
+    let mut text = format!(
+        "samples to {name}  {} waiting, {} bytes",
+        spool["records"], spool["bytes"],
+    );
+    let instant = |value: &Value| Wall::parse(value.as_str()?).ok();
+    if let (Some(oldest), Some(now)) = (instant(&spool["oldest_at"]), instant(now)) {
+        // A clock that was set back makes nothing old.
+        let age_s = now.0.saturating_sub(oldest.0).max(0) / 1_000;
+        let _ = write!(text, ", oldest {age_s} s");
+    }
+    if !spool["degraded"].is_null() {
+        text.push_str("  IN MEMORY ONLY");
+    }
+    for (reason, records) in destination["dropped"].as_object().into_iter().flatten() {
+        let _ = write!(text, "  {records} dropped ({reason})");
+    }
+    let last = &destination["last"];
+    let _ = write!(
+        text,
+        "  last request {}  {}",
+        word(&last["at"]),
+        word(&last["result"])
+    );
+    text
+}
+
 /// A member as a table shows it: without quotes, and `-` where there is none.
 fn word(value: &Value) -> &str {
     value.as_str().unwrap_or("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_destination_of_samples_is_one_line() {
+        let now = json!("2026-11-22T19:05:31.000Z");
+        let quiet = json!({
+            "spool": { "records": 0, "bytes": 0, "oldest_at": null, "degraded": null },
+            "dropped": {},
+            "last": { "at": "2026-11-22T19:05:16.000Z", "result": "ok" },
+        });
+        assert_eq!(
+            destination_line("collector", &quiet, &now),
+            "samples to collector  0 waiting, 0 bytes  last request 2026-11-22T19:05:16.000Z  ok"
+        );
+        let troubled = json!({
+            "spool": {
+                "records": 41, "bytes": 90_000, "oldest_at": "2026-11-22T18:55:31.000Z", "degraded": "no space",
+            },
+            "dropped": { "age": 3 },
+            "last": null,
+        });
+        assert_eq!(
+            destination_line("mimir", &troubled, &now),
+            "samples to mimir  41 waiting, 90000 bytes, oldest 600 s  IN MEMORY ONLY  3 dropped (age)  last request -  -"
+        );
+    }
 }

@@ -22,6 +22,11 @@ fn the_command_line_holds_together_and_every_command_shows_an_example() {
             command.get_name()
         );
     }
+    let sender = cli.find_subcommand("sender").unwrap();
+    for command in sender.get_subcommands() {
+        let help = command.get_after_help().map(ToString::to_string);
+        assert!(help.is_some_and(|help| help.contains("vigie-agent sender")));
+    }
 }
 
 #[test]
@@ -31,12 +36,29 @@ fn exit_codes_tell_scripts_what_happened() {
     let missing = missing.to_str().unwrap();
     let socket = dir.path().join("admin.sock");
     let token = dir.path().join("token");
-    let table: [(&[&str], Exit); 8] = [
+    let nowhere = dir.path().join("none/vigie");
+    let nowhere = nowhere.to_str().unwrap();
+    let here = dir.path().to_str().unwrap();
+    let table: [(&[&str], Exit); 12] = [
         (&["--version"], Exit::Ok),
         (&["no-such-command"], Exit::Usage),
         (&["probe", "no-such-kind"], Exit::Usage),
         (&["probe", "tcp"], Exit::Usage),
         (&["probe", "memory", "with-a-target"], Exit::Usage),
+        (&["sender"], Exit::Usage),
+        (&["sender", "renew", "--dir", nowhere], Exit::Usage),
+        (&["sender", "renew", "--dir", here], Exit::Usage),
+        (
+            &[
+                "sender",
+                "join",
+                "--token-file",
+                token.to_str().unwrap(),
+                "--dir",
+                here,
+            ],
+            Exit::Usage,
+        ),
         (&["check-config", "--config", missing], Exit::Usage),
         (
             &["status", "--socket", socket.to_str().unwrap()],

@@ -159,14 +159,19 @@ impl Identity {
     /// the key, so that nodes which joined together do not renew together and a restart changes nothing.
     #[must_use]
     pub fn renewal_due_at(&self) -> Wall {
-        let life_ms = self.not_after.0.saturating_sub(self.not_before.0).max(0);
-        let spread_ms = (life_ms / RENEWAL_SPREAD_PART).max(1);
-        let [a, b, c, d, ..] = self.key_sha256.0;
-        let jitter_ms = i64::from(u32::from_be_bytes([a, b, c, d])) % spread_ms;
-        self.not_before
-            .plus_ms(life_ms / RENEWAL_AFTER_PART)
-            .plus_ms(jitter_ms)
+        renewal_due_at(self.not_before, self.not_after, self.key_sha256)
     }
+}
+
+/// When a certificate with these dates over this key is to be renewed: see [`Identity::renewal_due_at`].
+pub(super) fn renewal_due_at(not_before: Wall, not_after: Wall, key_sha256: Digest) -> Wall {
+    let life_ms = not_after.0.saturating_sub(not_before.0).max(0);
+    let spread_ms = (life_ms / RENEWAL_SPREAD_PART).max(1);
+    let [a, b, c, d, ..] = key_sha256.0;
+    let jitter_ms = i64::from(u32::from_be_bytes([a, b, c, d])) % spread_ms;
+    not_before
+        .plus_ms(life_ms / RENEWAL_AFTER_PART)
+        .plus_ms(jitter_ms)
 }
 
 impl fmt::Debug for Identity {
@@ -258,7 +263,7 @@ fn own_chain(dir: &Path, pem_path: &Path) -> Result<Vec<CertificateDer<'static>>
     certificates(&pem, pem_path)
 }
 
-fn leaf<'a>(
+pub(super) fn leaf<'a>(
     chain: &'a [CertificateDer<'static>],
     pem_path: &Path,
 ) -> Result<X509Certificate<'a>, LoadError> {
@@ -311,16 +316,19 @@ pub(super) fn read_key(path: &Path) -> Result<Option<SecretKey>, LoadError> {
         .map_err(|source| LoadError::Tls { source })
 }
 
-fn certificates(pem: &str, path: &Path) -> Result<Vec<CertificateDer<'static>>, LoadError> {
+pub(super) fn certificates(
+    pem: &str,
+    path: &Path,
+) -> Result<Vec<CertificateDer<'static>>, LoadError> {
     parse_certificates(pem.as_bytes(), &path.display().to_string())
         .map_err(|source| LoadError::Tls { source })
 }
 
-fn read_word(path: &Path) -> Result<String, LoadError> {
+pub(super) fn read_word(path: &Path) -> Result<String, LoadError> {
     Ok(read_required(path)?.trim().to_owned())
 }
 
-fn read_required(path: &Path) -> Result<String, LoadError> {
+pub(super) fn read_required(path: &Path) -> Result<String, LoadError> {
     read_file(path)?.ok_or_else(|| missing(path))
 }
 

@@ -36,7 +36,7 @@ fn ca(name: &str) -> Ca {
 }
 
 /// A collector as far as an agent can tell: TLS on loopback, one answer per connection.
-struct Collector {
+pub(super) struct Collector {
     address: SocketAddr,
     server_ca: Ca,
     agent_ca: Arc<Ca>,
@@ -46,19 +46,25 @@ struct Collector {
 
 impl Collector {
     /// A collector that issues what it is asked for.
-    async fn issuing() -> Self {
+    pub(super) async fn issuing() -> Self {
         Self::issuing_and_sending(&[]).await
     }
 
     /// One that sends these certificates along after its own.
     async fn issuing_and_sending(along: &[CertificateDer<'static>]) -> Self {
         Self::start(along, |agent_ca, server_ca_pem| {
+            // It does not look at certificates: who joined last is who renews.
+            let last = Mutex::new(node("app-01"));
             Box::new(move |body| {
+                let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
                 let certificate_pem = match serde_json::from_str::<JoinRequest>(body) {
-                    Ok(join) => certificate(&agent_ca, join.node.as_str(), &join.tls_key_spki),
+                    Ok(join) => {
+                        *last = join.holder;
+                        certificate(&agent_ca, &last, &join.tls_key_spki)
+                    }
                     Err(_) => {
                         let renew: RenewRequest = serde_json::from_str(body).unwrap();
-                        certificate(&agent_ca, "app-01", &renew.tls_key_spki)
+                        certificate(&agent_ca, &last, &renew.tls_key_spki)
                     }
                 };
                 (200, join_answer(certificate_pem, server_ca_pem.clone()))
@@ -68,7 +74,7 @@ impl Collector {
     }
 
     /// A collector that says the same to everyone.
-    async fn saying(status: u16, body: &'static str) -> Self {
+    pub(super) async fn saying(status: u16, body: &'static str) -> Self {
         Self::start(&[], move |_, _| {
             Box::new(move |_| (status, body.to_owned()))
         })
@@ -118,11 +124,11 @@ impl Collector {
         }
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("https://{}", self.address)
     }
 
-    fn token(&self) -> JoinToken {
+    pub(super) fn token(&self) -> JoinToken {
         self.token_pinning(Digest::of(self.server_ca.der()))
     }
 
@@ -131,7 +137,7 @@ impl Collector {
         JoinToken::new("k3", secret, ca_sha256, &self.url()).unwrap()
     }
 
-    fn heard(&self) -> String {
+    pub(super) fn heard(&self) -> String {
         let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         String::from_utf8_lossy(&heard).into_owned()
     }
@@ -186,10 +192,14 @@ fn whole_body(request: &[u8]) -> Option<String> {
     (body.len() == len).then(|| body.to_owned())
 }
 
-/// What the collector issues to node `name`, valid whenever this runs.
-fn certificate(agent_ca: &Ca, name: &str, spki: &PublicKeyDer) -> String {
+fn node(name: &str) -> Holder {
+    Holder::Node(name.parse().unwrap())
+}
+
+/// What the collector issues, valid whenever this runs.
+fn certificate(agent_ca: &Ca, holder: &Holder, spki: &PublicKeyDer) -> String {
     let mut params = CertificateParams::default();
-    let uri = format!("spiffe://vigie.example/node/{name}");
+    let uri = format!("spiffe://vigie.example/{}/{}", holder.role(), holder.name());
     params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     params.not_before = date_time_ymd(2026, 1, 1);
@@ -384,21 +394,21 @@ async fn answers_that_do_not_fit_are_refused() {
                 let key = PublicKeyDer::new(key).unwrap();
                 (
                     200,
-                    join_answer(certificate(&ca, "app-01", &key), pem.clone()),
+                    join_answer(certificate(&ca, &node("app-01"), &key), pem.clone()),
                 )
             })
         }),
         ("does not name node app-01", |ca, pem| {
             Box::new(move |body| {
                 let join: JoinRequest = serde_json::from_str(body).unwrap();
-                let other = certificate(&ca, "app-02", &join.tls_key_spki);
+                let other = certificate(&ca, &node("app-02"), &join.tls_key_spki);
                 (200, join_answer(other, pem.clone()))
             })
         }),
         ("do not include", |ca, _| {
             Box::new(move |body| {
                 let join: JoinRequest = serde_json::from_str(body).unwrap();
-                let good = certificate(&ca, "app-01", &join.tls_key_spki);
+                let good = certificate(&ca, &node("app-01"), &join.tls_key_spki);
                 (200, join_answer(good, ca.pem()))
             })
         }),
@@ -523,7 +533,7 @@ async fn a_renewal_cut_between_its_two_renames_loads_and_renews() {
     assert_eq!(at_first.key_sha256(), first.key_sha256());
 
     // Cut after the certificate, before the key has its name.
-    let pem = certificate(&collector.agent_ca, "app-01", &spki);
+    let pem = certificate(&collector.agent_ca, &node("app-01"), &spki);
     write(&folder.join("tls.pem"), &pem).unwrap();
     let then = Identity::load(dir.path()).unwrap();
     assert_eq!(then.key_sha256(), Digest::of(spki.as_bytes()));
@@ -552,7 +562,7 @@ async fn failing_renewals_never_take_away_the_key_the_certificate_on_disk_is_ove
             .identity;
         let folder = dir.path().join("identity");
         let spki = next_key(&folder).unwrap();
-        let pem = certificate(&collector.agent_ca, "app-01", &spki);
+        let pem = certificate(&collector.agent_ca, &node("app-01"), &spki);
         write(&folder.join("tls.pem"), &pem).unwrap();
         let in_memory = match cut {
             Cut::Restarted => Identity::load(dir.path()).unwrap(),

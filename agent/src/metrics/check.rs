@@ -5,7 +5,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use prometheus::{Gauge, GaugeVec, IntCounter, IntGauge};
+use prometheus::{
+    Gauge, IntCounter, IntGauge,
+    core::{Atomic, GenericGauge, GenericGaugeVec},
+};
 use vigie_core::{
     id::{CheckName, ServiceName},
     observation::{Measurement, MetricId, Object},
@@ -13,7 +16,11 @@ use vigie_core::{
     time::Now,
 };
 
-use super::{Metrics, seconds};
+use super::{
+    Metrics,
+    declare::{Family, Number, Vector},
+    seconds,
+};
 use crate::checks::Kind;
 
 /// How a run ended.
@@ -45,11 +52,11 @@ pub struct CheckMetrics {
     metrics: Arc<Metrics>,
     /// Service, check, kind.
     labels: [Box<str>; 3],
-    duration: Gauge,
     missed: IntCounter,
     overruns: IntCounter,
     runs: [IntCounter; 3],
     /// Made when there is something to show: a series that begins at zero would be a lie.
+    duration: Option<Gauge>,
     last_ok: Option<Gauge>,
     last_run: Option<Gauge>,
     status: Option<IntGauge>,
@@ -63,7 +70,7 @@ pub struct CheckMetrics {
 struct Cell {
     metric: MetricId,
     label: &'static str,
-    gauge: Gauge,
+    number: Number,
     run: u64,
 }
 
@@ -80,11 +87,11 @@ impl CheckMetrics {
         let service = service.map_or("", ServiceName::as_str);
         let labels = [service, name, kind.name];
         Self {
-            duration: metrics.check_duration.with_label_values(&labels),
-            missed: metrics.check_missed.with_label_values(&[name]),
-            overruns: metrics.check_overruns.with_label_values(&[name]),
-            runs: Ended::ALL.map(|end| metrics.check_runs.with_label_values(&[name, end.as_str()])),
+            missed: metrics.check_missed.series(&[name]),
+            overruns: metrics.check_overruns.series(&[name]),
+            runs: Ended::ALL.map(|end| metrics.check_runs.series(&[name, end.as_str()])),
             labels: labels.map(Box::from),
+            duration: None,
             last_ok: None,
             last_run: None,
             status: None,
@@ -97,13 +104,13 @@ impl CheckMetrics {
     /// A run ended.
     pub fn show_run(&mut self, ended: Ended, took_ms: u64, missed: u64, now: Now) {
         self.runs[ended as usize].inc();
-        self.duration.set(ms_to_seconds(took_ms));
         self.missed.inc_by(missed);
+        let metrics = &self.metrics;
         let labels = self.labels.each_ref().map(|label| &**label);
-        let last_run = &self.metrics.check_last_run;
-        self.last_run
-            .get_or_insert_with(|| last_run.with_label_values(&labels))
-            .set(seconds(now.wall));
+        let took = ms_to_seconds(took_ms);
+        show(&mut self.duration, &metrics.check_duration, &labels, took);
+        let at = seconds(now.wall);
+        show(&mut self.last_run, &metrics.check_last_run, &labels, at);
     }
 
     /// A run was still going when the next one was due.
@@ -114,19 +121,15 @@ impl CheckMetrics {
     /// A run found everything ok.
     pub fn show_ok(&mut self, now: Now) {
         let labels = self.labels.each_ref().map(|label| &**label);
-        let last_ok = &self.metrics.check_last_ok;
-        self.last_ok
-            .get_or_insert_with(|| last_ok.with_label_values(&labels))
-            .set(seconds(now.wall));
+        let at = seconds(now.wall);
+        show(&mut self.last_ok, &self.metrics.check_last_ok, &labels, at);
     }
 
     /// A settled status went to the ledger.
     pub fn show_status(&mut self, worst: Status) {
         let labels = self.labels.each_ref().map(|label| &**label);
-        let status = &self.metrics.check_status;
-        self.status
-            .get_or_insert_with(|| status.with_label_values(&labels))
-            .set(worst.code().into());
+        let code = worst.code().into();
+        show(&mut self.status, &self.metrics.check_status, &labels, code);
     }
 
     /// Begins the measurements of another run.
@@ -150,25 +153,24 @@ impl CheckMetrics {
             let known = cells
                 .iter_mut()
                 .find(|cell| cell.metric == measured.metric && cell.label == measured.label);
-            if let Some(cell) = known {
-                cell.gauge.set(measured.value);
-                cell.run = self.run;
-                continue;
-            }
-            // A metric that no kind declares is a fault of the check; its number is not shown.
+            // A metric that no kind declares, or a total below zero, is a fault of the check; its number is not shown.
             let Some(family) = self.metrics.measurements.get(&measured.metric) else {
                 debug_assert!(false, "{} is not declared", measured.metric.0);
                 continue;
             };
-            let Some(gauge) = labelled(family, &self.labels, object.as_ref(), measured.label)
-            else {
+            if !family.takes(measured.value) {
                 continue;
-            };
-            gauge.set(measured.value);
+            }
+            if let Some(cell) = known {
+                cell.number.show(measured.value);
+                cell.run = self.run;
+                continue;
+            }
+            let place = place(&self.labels, object.as_ref(), measured.label);
             cells.push(Cell {
                 metric: measured.metric,
                 label: measured.label,
-                gauge,
+                number: family.show(&place, measured.value),
                 run: self.run,
             });
         }
@@ -180,8 +182,10 @@ impl CheckMetrics {
         let (metrics, labels) = (&self.metrics, &self.labels);
         self.objects.retain(|object, cells| {
             cells.retain(|cell| {
-                if cell.run != run {
-                    remove(metrics, labels, object.as_ref(), cell);
+                if cell.run != run
+                    && let Some(family) = metrics.measurements.get(&cell.metric)
+                {
+                    family.remove(&place(labels, object.as_ref(), cell.label));
                 }
                 cell.run == run
             });
@@ -200,44 +204,49 @@ impl Drop for CheckMetrics {
     fn drop(&mut self) {
         self.drop_measurements();
         let labels = self.labels.each_ref().map(|label| &**label);
-        // What was never shown is not there to be removed.
-        let _ = self.metrics.check_status.remove_label_values(&labels);
-        let _ = self.metrics.check_duration.remove_label_values(&labels);
-        let _ = self.metrics.check_last_ok.remove_label_values(&labels);
-        let _ = self.metrics.check_last_run.remove_label_values(&labels);
+        let metrics = &self.metrics;
+        metrics.check_status.remove(&labels);
+        metrics.check_duration.remove(&labels);
+        metrics.check_last_ok.remove(&labels);
+        metrics.check_last_run.remove(&labels);
         let [_, check, _] = labels;
-        let _ = self.metrics.check_missed.remove_label_values(&[check]);
-        let _ = self.metrics.check_overruns.remove_label_values(&[check]);
+        metrics.check_missed.remove(&[check]);
+        metrics.check_overruns.remove(&[check]);
         for end in Ended::ALL {
-            let labels = [check, end.as_str()];
-            let _ = self.metrics.check_runs.remove_label_values(&labels);
+            metrics.check_runs.remove(&[check, end.as_str()]);
         }
     }
 }
 
-/// The series of one object; `None` for a kind that measures with labels it does not declare.
-fn labelled(
-    family: &GaugeVec,
-    labels: &[Box<str>; 3],
-    object: Option<&Object>,
-    extra: &str,
-) -> Option<Gauge> {
-    let [service, check, kind] = labels;
-    let object = object.map_or("", Object::as_str);
-    family
-        .get_metric_with_label_values(&[&**service, &**check, &**kind, object, extra])
-        .or_else(|_| family.get_metric_with_label_values(&[&**service, &**check, &**kind, object]))
-        .ok()
+/// Shows a value, in a series that is made for the first one.
+fn show<P: Atomic>(
+    kept: &mut Option<GenericGauge<P>>,
+    family: &Family<GenericGaugeVec<P>>,
+    labels: &[&str; 3],
+    value: P::T,
+) where
+    GenericGaugeVec<P>: Vector<Metric = GenericGauge<P>>,
+{
+    match kept {
+        Some(gauge) => gauge.set(value),
+        None => *kept = Some(family.series_at(labels, |gauge| gauge.set(value))),
+    }
 }
 
-fn remove(metrics: &Metrics, labels: &[Box<str>; 3], object: Option<&Object>, cell: &Cell) {
+/// What tells one measured number from all others of its metric.
+fn place<'a>(
+    labels: &'a [Box<str>; 3],
+    object: Option<&'a Object>,
+    extra: &'a str,
+) -> [&'a str; 5] {
     let [service, check, kind] = labels;
-    let object = object.map_or("", Object::as_str);
-    if let Some(family) = metrics.measurements.get(&cell.metric) {
-        let _ = family
-            .remove_label_values(&[&**service, &**check, &**kind, object, cell.label])
-            .or_else(|_| family.remove_label_values(&[&**service, &**check, &**kind, object]));
-    }
+    [
+        service,
+        check,
+        kind,
+        object.map_or("", Object::as_str),
+        extra,
+    ]
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a run lasts minutes, not aeons")]

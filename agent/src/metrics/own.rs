@@ -1,18 +1,16 @@
-//! What the agent itself costs its machine: memory and processor time, read from the kernel when somebody scrapes.
+//! What the agent itself costs its machine: memory and processor time, read from the kernel when somebody looks.
 //!
 //! Through sysinfo, for this one process and without its tasks: a refresh of everything leaks descriptors. Reads a few
 //! files of /proc/self; what cannot be read keeps its last value.
 
 use std::sync::{Mutex, PoisonError};
 
-use prometheus::{
-    Counter, IntGauge,
-    core::{Collector, Desc},
-    proto::MetricFamily,
-};
+use prometheus::{Counter, IntGauge};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// Reads this process at every scrape.
+use super::{DeclareError, declare::Declare};
+
+/// This process, as the metrics show it.
 pub struct OwnProcess {
     pid: Pid,
     system: Mutex<System>,
@@ -24,30 +22,29 @@ impl OwnProcess {
     /// The metrics of process `pid`, which is this one.
     ///
     /// # Errors
-    /// When sysinfo does not know this system, or a name is malformed: faults of the program.
-    pub fn new(pid: u32) -> prometheus::Result<Self> {
-        let system = System::new().map_err(|error| prometheus::Error::Msg(error.to_string()))?;
+    /// When sysinfo does not know this system, or a name is taken: faults of the program.
+    pub fn new(pid: u32, declare: &Declare<'_>) -> Result<Self, DeclareError> {
+        let memory = "vigie_agent_resident_memory_bytes";
+        let system = System::new().map_err(|error| DeclareError {
+            name: memory.to_owned(),
+            source: prometheus::Error::Msg(error.to_string()),
+        })?;
         Ok(Self {
             pid: Pid::from_u32(pid),
             system: Mutex::new(system),
-            memory: IntGauge::new(
-                "vigie_agent_resident_memory_bytes",
+            memory: declare.int_gauge(
+                memory,
                 "Memory that the agent has resident, shared files included.",
             )?,
-            cpu: Counter::new(
+            cpu: declare.counter(
                 "vigie_agent_cpu_seconds_total",
                 "Processor time that the agent has used, user and system.",
             )?,
         })
     }
-}
 
-impl Collector for OwnProcess {
-    fn desc(&self) -> Vec<&Desc> {
-        [self.memory.desc(), self.cpu.desc()].concat()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
+    /// Reads the kernel's numbers, before they are shown to anybody.
+    pub fn refresh(&self) {
         let mut system = self.system.lock().unwrap_or_else(PoisonError::into_inner);
         let wanted = ProcessRefreshKind::nothing()
             .with_memory()
@@ -62,7 +59,12 @@ impl Collector for OwnProcess {
             // A counter only grows; the kernel's own number does too.
             self.cpu.inc_by((used - self.cpu.get()).max(0.0));
         }
-        [self.memory.collect(), self.cpu.collect()].concat()
+    }
+}
+
+impl std::fmt::Debug for OwnProcess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("OwnProcess").field(&self.pid).finish()
     }
 }
 
@@ -70,12 +72,25 @@ impl Collector for OwnProcess {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
+    use std::sync::Arc;
+
+    use prometheus::Registry;
+
     use super::*;
+    use crate::metrics::series::Series;
+
+    fn of(pid: u32) -> OwnProcess {
+        let declare = Declare {
+            registry: &Registry::new(),
+            series: &Arc::new(Series::new(None)),
+        };
+        OwnProcess::new(pid, &declare).unwrap()
+    }
 
     #[test]
     fn this_process_has_memory_and_its_time_only_grows() {
-        let own = OwnProcess::new(std::process::id()).unwrap();
-        own.collect();
+        let own = of(std::process::id());
+        own.refresh();
         let (memory, before) = (own.memory.get(), own.cpu.get());
         // The kernel's own word for it, in pages.
         let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -85,14 +100,14 @@ mod tests {
             (truth / 2..truth * 2).contains(&memory),
             "{memory} against {truth}"
         );
-        own.collect();
+        own.refresh();
         assert!(own.cpu.get() >= before);
     }
 
     #[test]
     fn a_process_that_is_gone_keeps_its_last_values() {
-        let own = OwnProcess::new(u32::MAX / 2).unwrap();
-        assert_eq!(own.collect().len(), 2);
+        let own = of(u32::MAX / 2);
+        own.refresh();
         assert_eq!(own.memory.get(), 0);
     }
 }

@@ -32,6 +32,7 @@ use vigie_core::{
     contact::{Contact, Signed, signed_bytes},
     digest::Digest,
     entry::{Entry, Head},
+    remote_write::{Decoder, Limits, Version, WRITE_PATH},
     wire::{RENEW_PATH, RenewRequest},
 };
 use vigie_platform::tls::provider;
@@ -62,8 +63,33 @@ pub(crate) struct Seen {
     pub(crate) lines: Vec<Entry>,
 }
 
+/// One remote write request as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Write {
+    pub(crate) path: String,
+    pub(crate) headers: http::HeaderMap,
+    /// When its samples were taken, in ms: one time for all.
+    pub(crate) at_ms: i64,
+    /// Labels and values, stale ones included, in order.
+    pub(crate) series: Vec<(Vec<(String, String)>, f64)>,
+    pub(crate) metadata: usize,
+}
+
+/// What a remote write request is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriteAnswer {
+    /// 204, and it counts as taken.
+    Taken,
+    /// A status, and the seconds of its `Retry-After`.
+    Status(u16, Option<u64>),
+    /// None.
+    Hang,
+}
+
+type JudgeWrites = Box<dyn FnMut(&Write) -> WriteAnswer + Send>;
+
 /// What the collector keeps.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Kept {
     head: Option<Head>,
     lines: Vec<Entry>,
@@ -71,6 +97,10 @@ struct Kept {
     forks: u64,
     script: VecDeque<Answer>,
     log_size: u64,
+    connections: usize,
+    judge_writes: Option<JudgeWrites>,
+    /// Times of the requests that were taken, in order.
+    taken: Vec<i64>,
 }
 
 /// The state of a collector and the way to it, through as many addresses as are served.
@@ -78,6 +108,8 @@ struct Kept {
 pub(crate) struct Collector {
     kept: Arc<Mutex<Kept>>,
     seen: mpsc::Sender<Seen>,
+    writes: mpsc::Sender<Write>,
+    unread_writes: Arc<Mutex<Option<mpsc::Receiver<Write>>>>,
     tls: Arc<ServerConfig>,
     server_ca_pem: String,
     agent_ca: Arc<CertifiedIssuer<'static, KeyPair>>,
@@ -92,9 +124,12 @@ impl Collector {
         let agent_ca = ca("agent CA");
         let signing_key = write_identity(dir.path(), &server_ca, &agent_ca);
         let (seen, requests) = mpsc::channel(SEEN_MAX);
+        let (writes, unread_writes) = mpsc::channel(SEEN_MAX);
         let collector = Self {
             kept: Arc::default(),
             seen,
+            writes,
+            unread_writes: Arc::new(Mutex::new(Some(unread_writes))),
             tls: Arc::new(server_config(&server_ca, &agent_ca)),
             server_ca_pem: server_ca.pem(),
             agent_ca: Arc::new(agent_ca),
@@ -105,27 +140,48 @@ impl Collector {
 
     /// Serves on an address of its own until the handle is used.
     pub(crate) async fn serve(&self) -> (SocketAddr, AbortHandle) {
+        self.serve_with(Some(TlsAcceptor::from(Arc::clone(&self.tls))))
+            .await
+    }
+
+    /// Serves without TLS, as a receiver on the same machine may.
+    pub(crate) async fn serve_plain(&self) -> (SocketAddr, AbortHandle) {
+        self.serve_with(None).await
+    }
+
+    async fn serve_with(&self, tls: Option<TlsAcceptor>) -> (SocketAddr, AbortHandle) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let collector = self.clone();
         let serving = tokio::spawn(async move {
-            let acceptor = TlsAcceptor::from(Arc::clone(&collector.tls));
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (acceptor, collector) = (acceptor.clone(), collector.clone());
+                collector.kept().connections += 1;
+                let (tls, collector) = (tls.clone(), collector.clone());
                 connections.spawn(async move {
-                    let Ok(stream) = acceptor.accept(stream).await else {
-                        return;
-                    };
                     let service = service_fn(move |request| {
                         let collector = collector.clone();
                         async move { collector.answer(request).await }
                     });
                     // A connection that a test cuts ends with an error.
-                    let _ = http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    let _ = match tls {
+                        Some(tls) => {
+                            let Ok(stream) = tls.accept(stream).await else {
+                                return;
+                            };
+                            let stream = TokioIo::new(stream);
+                            http1::Builder::new()
+                                .serve_connection(stream, service)
+                                .await
+                        }
+                        None => {
+                            let stream = TokioIo::new(stream);
+                            http1::Builder::new()
+                                .serve_connection(stream, service)
+                                .await
+                        }
+                    };
                 });
             }
         });
@@ -157,12 +213,61 @@ impl Collector {
         self.kept().forks
     }
 
+    /// Answers remote write requests from now on.
+    pub(crate) fn judges_writes(&self, judge: impl FnMut(&Write) -> WriteAnswer + Send + 'static) {
+        self.kept().judge_writes = Some(Box::new(judge));
+    }
+
+    /// The remote write requests it sees.
+    pub(crate) fn writes(&self) -> mpsc::Receiver<Write> {
+        self.unread_writes.lock().unwrap().take().unwrap()
+    }
+
+    /// Times of the remote write requests that were taken, in order.
+    pub(crate) fn taken(&self) -> Vec<i64> {
+        self.kept().taken.clone()
+    }
+
+    /// How many connections were made.
+    pub(crate) fn connections(&self) -> usize {
+        self.kept().connections
+    }
+
+    async fn write(
+        &self,
+        request: http::request::Parts,
+        body: &[u8],
+    ) -> Result<Response<Full<Bytes>>, LostOnPurpose> {
+        let write = read_write(request, body);
+        let answer = match &mut self.kept().judge_writes {
+            Some(judge) => judge(&write),
+            None => WriteAnswer::Taken,
+        };
+        if answer == WriteAnswer::Taken {
+            self.kept().taken.push(write.at_ms);
+        }
+        let _ = self.writes.try_send(write);
+        match answer {
+            WriteAnswer::Taken => Ok(empty(204)),
+            WriteAnswer::Status(status, retry_after) => Ok(refusal(status, retry_after)),
+            WriteAnswer::Hang => std::future::pending().await,
+        }
+    }
+
     async fn answer(
         self,
         request: Request<Incoming>,
     ) -> Result<Response<Full<Bytes>>, LostOnPurpose> {
         let is_renewal = request.uri().path() == RENEW_PATH;
-        let body = request.into_body().collect().await.unwrap().to_bytes();
+        let (head, body) = request.into_parts();
+        // A client that gives up ends the body.
+        let Ok(body) = body.collect().await else {
+            return Err(LostOnPurpose);
+        };
+        let body = body.to_bytes();
+        if head.uri.path().ends_with(WRITE_PATH) {
+            return self.write(head, &body).await;
+        }
         if is_renewal {
             return Ok(self.renew(&body));
         }
@@ -253,6 +358,44 @@ pub(crate) struct LostOnPurpose;
 impl From<Infallible> for LostOnPurpose {
     fn from(never: Infallible) -> Self {
         match never {}
+    }
+}
+
+fn empty(status: u16) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status.try_into().unwrap();
+    response
+}
+
+/// A remote write 1.0 request, as any receiver decodes one.
+fn read_write(head: http::request::Parts, body: &[u8]) -> Write {
+    let body = snap::raw::Decoder::new().decompress_vec(body).unwrap();
+    let mut decoder = Decoder::default();
+    let batch = decoder
+        .decode(Version::V1, &body, &Limits::default())
+        .unwrap();
+    let mut at_ms = None;
+    let mut series = Vec::new();
+    for one in batch.series() {
+        let labels = one.labels().map(|label| {
+            let (name, value) = label.unwrap();
+            (name.to_owned(), value.to_owned())
+        });
+        let [sample] = one.samples() else {
+            panic!("one sample each");
+        };
+        assert_eq!(
+            *at_ms.get_or_insert(sample.timestamp_ms),
+            sample.timestamp_ms
+        );
+        series.push((labels.collect(), sample.value));
+    }
+    Write {
+        path: head.uri.path().to_owned(),
+        headers: head.headers,
+        at_ms: at_ms.unwrap(),
+        series,
+        metadata: batch.metadata().count(),
     }
 }
 

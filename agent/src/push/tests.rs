@@ -26,6 +26,7 @@ use crate::{
     ledger::{CheckpointFile, Ledger},
     runner::Runner,
     spool::{self, Spool},
+    way::Targets,
 };
 
 /// A node's pusher at work.
@@ -110,12 +111,18 @@ impl Node {
             collectors: collectors.iter().map(|a| format!("https://{a}")).collect(),
             proxy: None,
         };
+        let identity = watch::Sender::new(identity).subscribe();
+        let way = Way::new(
+            watch::Sender::new(targets).subscribe(),
+            identity.clone(),
+            Arc::clone(&shared),
+        );
         let push = Push::new(Parts {
             clock: shared,
             lane: lane.clone(),
             runner: handle,
-            identity: watch::Sender::new(identity).subscribe(),
-            targets: watch::Sender::new(targets).subscribe(),
+            identity,
+            way,
             alarm,
             metrics,
             random: || 0,

@@ -334,21 +334,14 @@ async fn measurements_are_shown_and_vanish_with_their_object() {
     let puppet = Puppet::new(Does::Ok);
     let stage = Stage::start(vec![planned("a", 10, &puppet)]);
     stage.pass(11).await;
-    let series = "vigie_test_latency_seconds{check=\"a\",kind=\"tcp\",object=\"o\",service=\"\",node=\"app-01\"} 0.25";
+    let series =
+        "vigie_test_latency_seconds{check=\"a\",kind=\"tcp\",object=\"o\",node=\"app-01\"} 0.25";
     let text = String::from_utf8(stage.metrics.text()).unwrap();
     assert!(text.contains(series), "{text}");
-    assert!(
-        text.contains(
-            "vigie_check_status{check=\"a\",kind=\"tcp\",service=\"\",node=\"app-01\"} 0"
-        )
-    );
+    assert!(text.contains("vigie_check_status{check=\"a\",kind=\"tcp\",node=\"app-01\"} 0"));
     puppet.will(Does::Fails);
     stage.pass(11).await;
     let text = String::from_utf8(stage.metrics.text()).unwrap();
     assert!(!text.contains("vigie_test_latency_seconds"), "{text}");
-    assert!(
-        text.contains(
-            "vigie_check_status{check=\"a\",kind=\"tcp\",service=\"\",node=\"app-01\"} 2"
-        )
-    );
+    assert!(text.contains("vigie_check_status{check=\"a\",kind=\"tcp\",node=\"app-01\"} 2"));
 }

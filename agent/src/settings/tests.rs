@@ -78,6 +78,14 @@ fn with_everything(shipped: &str) -> String {
         .join("\n")
 }
 
+/// A certificate that signs itself, and its key.
+fn certificate() -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["app-01.example".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    (certificate.pem(), key.serialize_pem())
+}
+
 fn names(settings: &Settings) -> Vec<&str> {
     let names = settings.checks.iter().map(|check| check.name.as_str());
     names.collect()
@@ -97,9 +105,18 @@ fn the_shipped_settings_have_no_mistake() {
 
 #[test]
 fn every_setting_that_the_shipped_file_offers_is_accepted() {
-    let text = with_everything(SHIPPED).replace("/etc/vigie/secrets", "{secrets}");
-    let folder = Folder::new(&text).file("fallback-url", "https://pager.example/s3cret\n");
+    let text = with_everything(SHIPPED)
+        .replace("/etc/vigie/secrets", "{secrets}")
+        .replace("/etc/vigie/scrape", "{secrets}");
+    let (certificate, key) = certificate();
+    let folder = Folder::new(&text)
+        .file("fallback-url", "https://pager.example/s3cret\n")
+        .file("certificate.pem", &certificate)
+        .file("clients.pem", &certificate)
+        .file("key.pem", &key)
+        .file("token", "0123456789abcdef0123456789abcdef\n");
     let settings = folder.settings();
+    assert_eq!(settings.scrape.scheme(), "https");
     let Some(Fallback {
         webhook: Webhook::SecretUrl(file),
     }) = &settings.fallback
@@ -142,7 +159,8 @@ fn defaults_shown_in_the_shipped_file_are_the_defaults() {
     let shown: String = with_everything(SHIPPED)
         .lines()
         .take_while(|line| !line.starts_with("[check"))
-        .filter(|line| !line.contains("fallback") && !line.starts_with("proxy"))
+        .filter(|line| !line.contains("fallback") && !line.contains("scrape"))
+        .filter(|line| !line.starts_with("proxy"))
         .map(|line| format!("{line}\n"))
         .collect();
     assert_eq!(
@@ -243,7 +261,7 @@ fn each_mistake_has_its_place_and_its_mend() {
         ),
         (
             "listen = \"0.0.0.0:9478\"",
-            "2:10: `listen`: metrics would be open to other machines; write \"127.0.0.1:9478\", \"[::1]:9478\" or \"off\"",
+            "2:10: `listen`: metrics would be open to other machines; write an address of this machine alone, such as 127.0.0.1, or a section `[scrape]` with `certificate_file`, `key_file`, and `client_ca_file` or `bearer_file`",
         ),
         (
             "listen = \"localhost\"",
@@ -294,10 +312,6 @@ fn each_mistake_has_its_place_and_its_mend() {
             "3:8: `kind`: \"htpp\" is not one of the known words; did you mean \"http\"?",
         ),
         (
-            "[check.a]\nkind = \"integrity\"\npaths = [\"/etc\"]",
-            "3:8: `kind`: \"integrity\" is not one of the known words; write \"http\" or \"tcp\" or \"cpu\" or \"memory\" or \"load\" or \"filesystem\"",
-        ),
-        (
             "[check.a]\nservice = \"x\"",
             "2:8: `kind` is missing in `check.a`; write `kind = \"…\"`",
         ),
@@ -325,6 +339,16 @@ fn each_mistake_has_its_place_and_its_mend() {
 
 #[test]
 fn settings_of_kinds_to_come_are_refused() {
+    let folder = Folder::new(&format!("{LEAST}[check.a]\nkind = \"integrity\"\n"));
+    let known: Vec<_> = KINDS
+        .iter()
+        .map(|kind| format!("{:?}", kind.name))
+        .collect();
+    let told = format!(
+        "agent.toml:3:8: `kind`: \"integrity\" is not one of the known words; write {}",
+        known.join(" or ")
+    );
+    assert_eq!(folder.mistakes(), [told]);
     for key in ["history = 1", "[integrity]", "[tool.restic]", "[[check]]"] {
         let folder = Folder::new(&format!("{LEAST}{key}\n"));
         assert_eq!(folder.mistakes().len(), 1, "{key}");
@@ -433,4 +457,39 @@ fn the_summary_says_what_would_run() {
     let json = serde_json::to_value(settings.summary()).unwrap();
     assert_eq!(json["checks"][0]["every_ms"], 90_000);
     assert_eq!(json["listen"], serde_json::Value::Null);
+}
+
+#[test]
+fn metrics_are_shown_to_other_machines_only_with_tls_and_a_proof() {
+    let (certificate, key) = certificate();
+    let load = |scrape: &str| {
+        Folder::new(&format!(
+            "{LEAST}listen = \"0.0.0.0:9478\"\n[scrape]\n{scrape}"
+        ))
+        .file("certificate.pem", &certificate)
+        .file("key.pem", &key)
+        .file("token", "0123456789abcdef0123456789abcdef\n")
+    };
+    let tls =
+        "certificate_file = \"{secrets}/certificate.pem\"\nkey_file = \"{secrets}/key.pem\"\n";
+    let token = "bearer_file = \"{secrets}/token\"\n";
+    let settings = load(&format!("{tls}{token}")).settings();
+    assert_eq!(settings.listen, Some("0.0.0.0:9478".parse().unwrap()));
+    let summary = settings.summary().to_string();
+    assert!(
+        summary.contains("metrics    https://0.0.0.0:9478/metrics"),
+        "{summary}"
+    );
+    for (scrape, told) in [
+        (
+            tls,
+            "agent.toml:2:10: `listen`: metrics would be open to whoever asks, though encrypted; write `client_ca_file` or `bearer_file` into `[scrape]` too",
+        ),
+        (
+            token,
+            "agent.toml:2:10: `listen`: metrics would be open to other machines; write an address of this machine alone, such as 127.0.0.1, or a section `[scrape]` with `certificate_file`, `key_file`, and `client_ca_file` or `bearer_file`",
+        ),
+    ] {
+        assert_eq!(load(scrape).mistakes(), [told]);
+    }
 }

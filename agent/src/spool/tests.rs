@@ -89,6 +89,10 @@ impl Disk for FewFiles {
     fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         self.disk.free_bytes(path)
     }
+
+    fn size_bytes(&self, path: &Path) -> io::Result<u64> {
+        self.disk.size_bytes(path)
+    }
 }
 
 fn new_disk(seed: u64) -> FaultyDisk {

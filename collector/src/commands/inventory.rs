@@ -30,6 +30,17 @@ const MESSAGE_FIELDS: [(&str, &str); 19] = [
     ("title", "number, service and the reason in words"),
 ];
 
+/// What senders of metrics may hand in.
+const SENDER_FIELDS: [(&str, &str); 4] = [
+    (
+        "series",
+        "names and labels as that program has them; none is vigie's to choose, so see its own settings",
+    ),
+    ("samples", "value and time of each"),
+    ("metadata", "type, unit and help text of a name"),
+    ("sender", "its name, from its certificate"),
+];
+
 pub(super) fn print(json: bool) -> Exit {
     let reasons: Vec<Value> = Reason::all()
         .map(|reason| {
@@ -47,7 +58,14 @@ pub(super) fn print(json: bool) -> Exit {
             .iter()
             .map(|(field, meaning)| json!({"field": field, "meaning": meaning}))
             .collect();
-        println!("{:#}", json!({"received": reasons, "told": leaving}));
+        let of_senders: Vec<Value> = SENDER_FIELDS
+            .iter()
+            .map(|(field, meaning)| json!({"field": field, "meaning": meaning}))
+            .collect();
+        println!(
+            "{:#}",
+            json!({"received": reasons, "received_of_senders": of_senders, "told": leaving})
+        );
         return Exit::Ok;
     }
     println!("What nodes may hand in (see also `vigie-agent data-inventory`):");
@@ -63,6 +81,10 @@ pub(super) fn print(json: bool) -> Exit {
             reason["reason"].as_str().unwrap_or_default(),
             facts.join(", ")
         );
+    }
+    println!("\nWhat senders of metrics may hand in (`vigie-collector sender list`):");
+    for (field, meaning) in SENDER_FIELDS {
+        println!("  {field:<28} {meaning}");
     }
     println!("\nWhat receivers are told:");
     for (field, meaning) in MESSAGE_FIELDS {

@@ -7,8 +7,11 @@ mod prepare;
 
 use std::{ffi::OsString, path::PathBuf};
 
-use clap::{Parser, Subcommand};
-use vigie_core::id::NodeName;
+use clap::{ArgGroup, Args, Parser, Subcommand};
+use vigie_core::{
+    id::{NodeName, SenderName},
+    token::Holder,
+};
 use vigie_platform::process::Exit;
 
 use crate::settings::DEFAULT_FILE;
@@ -45,21 +48,18 @@ pub enum Command {
         after_help = "Example: vigie-collector init --dir /etc/vigie --host vigie.gradest.example"
     )]
     Init(prepare::Init),
-    /// Print a join token: one use, one hour, one node
+    /// Print a join token: one use, one hour, one node or one sender of metrics
     #[command(
-        after_help = "Example: vigie-collector token --node app-01 > token; scp token app-01:"
+        after_help = "Example: vigie-collector token --node app-01 > token; scp token app-01:
+         vigie-collector token --sender prometheus-01 > token"
     )]
-    Token {
-        /// The node it is for
-        #[arg(long)]
-        node: NodeName,
-        /// It may take over a name that is in use
-        #[arg(long)]
-        replace: bool,
-    },
+    Token(Token),
     /// The nodes of the fleet
     #[command(subcommand)]
     Node(Node),
+    /// Other programs that send metrics: Prometheus, vmagent, Alloy
+    #[command(subcommand)]
+    Sender(Sender),
     /// Changes to what a node checks
     #[command(subcommand)]
     Plan(Plan),
@@ -78,6 +78,51 @@ pub enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// `token …`
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("holder").required(true).args(["node", "sender"])))]
+pub struct Token {
+    /// The node it is for
+    #[arg(long, value_name = "NAME")]
+    node: Option<NodeName>,
+    /// The sender of metrics it is for, such as a Prometheus; a node may have the same name
+    #[arg(long, value_name = "NAME")]
+    sender: Option<SenderName>,
+    /// It may take over a name that is in use
+    #[arg(long)]
+    replace: bool,
+}
+
+/// `sender …`
+#[derive(Debug, Subcommand)]
+pub enum Sender {
+    /// List them
+    #[command(after_help = "Example: vigie-collector sender list --json")]
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove a sender for good
+    #[command(after_help = "Example: vigie-collector sender retire prometheus-01")]
+    Retire {
+        /// The sender
+        sender: SenderName,
+    },
+    /// Shut a sender out, from its next request on
+    #[command(after_help = "Example: vigie-collector sender deny prometheus-01")]
+    Deny {
+        /// The sender
+        sender: SenderName,
+    },
+    /// Let a denied sender in again
+    #[command(after_help = "Example: vigie-collector sender allow prometheus-01")]
+    Allow {
+        /// The sender
+        sender: SenderName,
     },
 }
 
@@ -138,16 +183,39 @@ pub async fn carry_out(arguments: Arguments, variables: Vec<(OsString, OsString)
         Command::CheckConfig => prepare::check_config(&config, variables),
         Command::Init(init) => prepare::init(&init),
         Command::DataInventory { json } => inventory::print(json),
-        Command::Token { node, replace } => operate::token(&config, variables, node, replace).await,
+        Command::Token(Token {
+            node,
+            sender,
+            replace,
+        }) => match node.map(Holder::Node).or(sender.map(Holder::Sender)) {
+            Some(holder) => operate::token(&config, variables, holder, replace).await,
+            // The command line demands one of them.
+            None => Exit::Usage,
+        },
         Command::Node(Node::Replace { node }) => {
-            operate::token(&config, variables, node, true).await
+            operate::token(&config, variables, Holder::Node(node), true).await
         }
         Command::Status { json } => operate::status(&config, variables, json).await,
         Command::Node(Node::List { json }) => operate::node_list(&config, variables, json).await,
         Command::Node(Node::Retire { node }) => operate::retire(&config, variables, node).await,
         Command::Node(Node::Deny { node }) => operate::deny(&config, variables, node, true).await,
         Command::Node(Node::Allow { node }) => operate::deny(&config, variables, node, false).await,
+        Command::Sender(Sender::List { json }) => {
+            operate::sender_list(&config, variables, json).await
+        }
+        Command::Sender(Sender::Retire { sender }) => {
+            operate::retire_sender(&config, variables, sender).await
+        }
+        Command::Sender(Sender::Deny { sender }) => {
+            operate::deny_sender(&config, variables, sender, true).await
+        }
+        Command::Sender(Sender::Allow { sender }) => {
+            operate::deny_sender(&config, variables, sender, false).await
+        }
         Command::Plan(Plan::Confirm { node }) => operate::confirm(&config, variables, node).await,
         Command::Clock(ClockCommand::Confirm) => operate::clock_confirm(&config, variables).await,
     }
 }
+
+#[cfg(test)]
+mod tests;

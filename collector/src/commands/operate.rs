@@ -3,13 +3,16 @@
 use std::{ffi::OsString, path::Path};
 
 use serde_json::Value;
-use vigie_core::id::NodeName;
+use vigie_core::{
+    id::{NodeName, SenderName},
+    token::Holder,
+};
 use vigie_platform::process::Exit;
 
 use crate::{
     operator::{Answer, Question, ask},
     settings,
-    status::{is_fine, node_table, table},
+    status::{is_fine, node_table, sender_table, table},
 };
 
 type Variables = Vec<(OsString, OsString)>;
@@ -82,24 +85,26 @@ pub(super) async fn node_list(config: &Path, variables: Variables, json: bool) -
 pub(super) async fn token(
     config: &Path,
     variables: Variables,
-    node: NodeName,
+    holder: Holder,
     replace: bool,
 ) -> Exit {
-    match answer(
-        config,
-        variables,
-        Question::Token {
-            node: node.clone(),
-            replace,
-        },
-    )
-    .await
-    {
+    let name = holder.name().to_owned();
+    let (question, then) = match holder {
+        Holder::Node(node) => (
+            Question::Token { node, replace },
+            format!("On that machine: vigie-agent join --token-file FILE --node {name}"),
+        ),
+        Holder::Sender(sender) => (
+            Question::SenderToken { sender, replace },
+            format!(
+                "Beside that program, under its account: vigie-agent sender join --token-file FILE --name {name} --dir DIR"
+            ),
+        ),
+    };
+    match answer(config, variables, question).await {
         Ok((value, _)) => {
             println!("{}", value["token"].as_str().unwrap_or_default());
-            eprintln!(
-                "One use, one hour, for {node} only. On that machine: vigie-agent join --token-file FILE --node {node}"
-            );
+            eprintln!("One use, one hour, for {name} only. {then}");
             Exit::Ok
         }
         Err(exit) => exit,
@@ -123,6 +128,40 @@ pub(super) async fn deny(
         format!("{node} is allowed again.")
     };
     perform(config, variables, Question::Deny { node, denied }, done).await
+}
+
+pub(super) async fn sender_list(config: &Path, variables: Variables, json: bool) -> Exit {
+    match answer(config, variables, Question::Status).await {
+        Ok((snapshot, _)) => {
+            if json {
+                println!("{:#}", snapshot["senders"]);
+            } else {
+                print!("{}", sender_table(&snapshot));
+            }
+            Exit::Ok
+        }
+        Err(exit) => exit,
+    }
+}
+
+pub(super) async fn retire_sender(config: &Path, variables: Variables, sender: SenderName) -> Exit {
+    let done = format!("{sender} is retired; nothing is taken from it any more.");
+    perform(config, variables, Question::RetireSender { sender }, done).await
+}
+
+pub(super) async fn deny_sender(
+    config: &Path,
+    variables: Variables,
+    sender: SenderName,
+    denied: bool,
+) -> Exit {
+    let done = if denied {
+        format!("{sender} is denied.")
+    } else {
+        format!("{sender} is allowed again.")
+    };
+    let question = Question::DenySender { sender, denied };
+    perform(config, variables, question, done).await
 }
 
 pub(super) async fn confirm(config: &Path, variables: Variables, node: NodeName) -> Exit {

@@ -158,7 +158,7 @@ impl Bench {
             .perform(Event::TokenIssued {
                 id: "t".to_owned(),
                 secret_sha256: Digest::ZERO,
-                node: node.clone(),
+                holder: vigie_core::token::Holder::Node(node.clone()),
                 replace: false,
                 valid_ms: 1_000,
                 uid: 0,

@@ -325,27 +325,34 @@ fn foreign_name(lines: &[ReceivedLine], node: &NodeName) -> Option<String> {
 
 async fn impostor(ingest: &Ingest, node: &NodeName, claimed: String, now: Now) -> Response {
     ingest.counters.impostor.fetch_add(1, Relaxed);
-    if ingest.manners.with(node, |manners| {
-        is_due(&mut manners.impostor_last, now.elapsed)
-    }) {
-        info!(%node, "the node claims to be another");
-        // A name that is no name is not repeated.
-        let claimed = claimed
-            .parse::<NodeName>()
-            .map_or_else(|_| "?".to_owned(), |name| name.to_string());
-        ingest
-            .engine
-            .note(Event::NodeImpostor {
-                node: node.clone(),
-                claimed,
-            })
-            .await;
-    }
+    note_impostor(ingest, node, &claimed, now.elapsed).await;
     refuse(
         StatusCode::FORBIDDEN,
         "node.impostor",
         "the lines name another node than the certificate does",
     )
+}
+
+/// Has it written down, at most once an hour, that `node` claims to be another, in lines or in samples.
+pub(super) async fn note_impostor(ingest: &Ingest, node: &NodeName, claimed: &str, now: Elapsed) {
+    if !ingest
+        .manners
+        .with(node, |manners| is_due(&mut manners.impostor_last, now))
+    {
+        return;
+    }
+    info!(%node, "the node claims to be another");
+    // A name that is no name is not repeated.
+    let claimed = claimed
+        .parse::<NodeName>()
+        .map_or_else(|_| "?".to_owned(), |name| name.to_string());
+    ingest
+        .engine
+        .note(Event::NodeImpostor {
+            node: node.clone(),
+            claimed,
+        })
+        .await;
 }
 
 fn too_many() -> Response {

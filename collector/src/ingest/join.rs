@@ -1,4 +1,5 @@
-//! `POST /v1/join` and `POST /v1/renew`: certificates for machines, given only once the engine has written it down.
+//! `POST /v1/join` and `POST /v1/renew`: certificates for nodes and senders, given only once the engine has written it
+//! down.
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
@@ -11,74 +12,93 @@ use bytes::Bytes;
 use http::StatusCode;
 use tracing::{error, info};
 use vigie_core::{
-    fleet::{Event, JoinRefused, NodeKeys},
-    token::Role,
+    fleet::{Event, JoinRefused, NodeKeys, SenderKeys},
+    token::{Holder, Role},
     wire::{JoinAnswer, JoinRequest, RenewAnswer, RenewRequest},
 };
 
-use super::{Ingest, authenticate::Peer, entries::recognise, refuse};
+use super::{Ingest, authenticate::Peer, entries, refuse, senders};
 use crate::{
     engine::Refusal,
     identity::certificate::{IssueError, Issued, Subject},
 };
 
-/// Takes a machine in.
+/// Takes a machine in, or a program that sends metrics.
 pub async fn join(State(ingest): State<Arc<Ingest>>, body: Bytes) -> Response {
     let Ok(request) = serde_json::from_slice::<JoinRequest>(&body) else {
         ingest.counters.malformed.fetch_add(1, Relaxed);
-        return refuse(
-            StatusCode::BAD_REQUEST,
-            "join.malformed",
-            "update the agent: its join request cannot be read",
-        );
+        return malformed();
     };
-    let issued = match issue(
-        &ingest,
-        request.node.as_str(),
-        request.tls_key_spki.as_bytes(),
-    ) {
+    let holder = request.holder;
+    let issued = match issue(&ingest, &holder, request.tls_key_spki.as_bytes()) {
         Ok(issued) => issued,
         Err(refusal) => return *refusal,
     };
-    let node = request.node.clone();
-    let event = Event::Join {
-        token: request.token_id,
-        secret_sha256: request.secret.sha256(),
-        node: request.node,
-        keys: NodeKeys {
-            tls_key_sha256: issued.key_sha256,
-            signing_key: String::from(request.signing_key),
-            not_after: issued.not_after,
+    let secret_sha256 = request.secret.sha256();
+    let event = match (&holder, request.signing_key) {
+        (Holder::Node(node), Some(signing_key)) => Event::Join {
+            token: request.token_id,
+            secret_sha256,
+            node: node.clone(),
+            keys: NodeKeys {
+                tls_key_sha256: issued.key_sha256,
+                signing_key: String::from(signing_key),
+                not_after: issued.not_after,
+            },
+        },
+        (Holder::Node(_), None) => {
+            ingest.counters.malformed.fetch_add(1, Relaxed);
+            return malformed();
+        }
+        (Holder::Sender(sender), _) => Event::SenderJoin {
+            token: request.token_id,
+            secret_sha256,
+            sender: sender.clone(),
+            keys: SenderKeys {
+                tls_key_sha256: issued.key_sha256,
+                not_after: issued.not_after,
+            },
         },
     };
     match ingest.engine.perform(event).await {
         Ok(()) => {
-            info!(%node, serial = issued.serial, "the node joined");
-            let head = ingest
-                .directory
-                .find(&node)
-                .map(|member| member.head)
-                .filter(|head| head.seq > 0);
+            info!(%holder, serial = issued.serial, "joined");
+            let head = match &holder {
+                Holder::Node(node) => ingest.directory.find(node).map(|member| member.head),
+                Holder::Sender(_) => None,
+            };
             axum::Json(JoinAnswer {
                 certificate_pem: issued.pem,
                 server_ca_pem: ingest.pki.server_ca_bundle_pem().to_owned(),
                 collector_id: ingest.collector_id.clone(),
-                head,
+                head: head.filter(|head| head.seq > 0),
             })
             .into_response()
         }
         Err(Refusal::Join(why)) => {
             ingest.counters.foreign.fetch_add(1, Relaxed);
-            info!(%node, %why, "a join was refused");
-            let mend = match why {
-                JoinRefused::UnknownToken => {
+            info!(%holder, %why, "a join was refused");
+            let mend = match (why, holder.role()) {
+                (JoinRefused::UnknownToken, Role::Node) => {
                     "make a new token with `vigie-collector token --node NAME`"
                 }
-                JoinRefused::OtherNode => "make a token for this node's name",
-                JoinRefused::NameInUse => {
-                    "make a token with --replace, if this machine is to take over the name"
+                (JoinRefused::UnknownToken, Role::Sender) => {
+                    "make a new token with `vigie-collector token --sender NAME`"
                 }
-                JoinRefused::Denied => "an operator has to allow the node again",
+                (JoinRefused::OtherName(_), Role::Node) => "make a token for this node's name",
+                (JoinRefused::OtherName(_), Role::Sender) => {
+                    "make a token for this sender's name, or join with `--name` as the token says"
+                }
+                (JoinRefused::OtherRole(Role::Node), _) => {
+                    "use it with `vigie-agent join`, or make a token with --sender"
+                }
+                (JoinRefused::OtherRole(Role::Sender), _) => {
+                    "use it with `vigie-agent sender join`, or make a token with --node"
+                }
+                (JoinRefused::NameInUse(_), _) => {
+                    "make a token with --replace, if this one is to take over the name"
+                }
+                (JoinRefused::Denied(_), _) => "an operator has to allow it again",
             };
             refuse(StatusCode::FORBIDDEN, &format!("join.refused: {why}"), mend)
         }
@@ -93,16 +113,22 @@ pub async fn join(State(ingest): State<Arc<Ingest>>, body: Bytes) -> Response {
     }
 }
 
-/// Gives a node a new certificate over a new key. The old one is good until the new one is first used.
+/// Gives a node or sender a new certificate over a new key. The old one is good until the new one is first used.
 pub async fn renew(
     State(ingest): State<Arc<Ingest>>,
     Extension(peer): Extension<Arc<Peer>>,
     body: Bytes,
 ) -> Response {
     let now = ingest.clock.now();
-    let node = match recognise(&ingest, &peer, now.wall) {
-        Ok((node, ..)) => node.clone(),
-        Err(refusal) => return *refusal,
+    let holder = match &*peer {
+        Peer::Sender { .. } => match senders::recognise(&ingest, &peer, now.wall) {
+            Ok(sender) => Holder::Sender(sender),
+            Err(refusal) => return *refusal,
+        },
+        Peer::Node { .. } | Peer::None => match entries::recognise(&ingest, &peer, now.wall) {
+            Ok((node, ..)) => Holder::Node(node.clone()),
+            Err(refusal) => return *refusal,
+        },
     };
     let Ok(request) = serde_json::from_slice::<RenewRequest>(&body) else {
         ingest.counters.malformed.fetch_add(1, Relaxed);
@@ -112,18 +138,37 @@ pub async fn renew(
             "update the agent: its request cannot be read",
         );
     };
-    let issued = match issue(&ingest, node.as_str(), request.tls_key_spki.as_bytes()) {
+    let issued = match issue(&ingest, &holder, request.tls_key_spki.as_bytes()) {
         Ok(issued) => issued,
         Err(refusal) => return *refusal,
     };
-    let event = Event::Renewed {
-        node: node.clone(),
-        tls_key_sha256: issued.key_sha256,
-        not_after: issued.not_after,
+    if let (Holder::Sender(sender), Some(credential)) = (&holder, peer.credential()) {
+        // A renewal leaves the key in use and the one it brings. Who asks with a new key uses that one, and would be
+        // locked out if this answer were lost and its key had made room. An older key leaves no line.
+        ingest
+            .engine
+            .note(Event::SenderKeyUsed {
+                sender: sender.clone(),
+                tls_key_sha256: credential.key_sha256,
+            })
+            .await;
+    }
+    let (tls_key_sha256, not_after) = (issued.key_sha256, issued.not_after);
+    let event = match &holder {
+        Holder::Node(node) => Event::Renewed {
+            node: node.clone(),
+            tls_key_sha256,
+            not_after,
+        },
+        Holder::Sender(sender) => Event::SenderRenewed {
+            sender: sender.clone(),
+            tls_key_sha256,
+            not_after,
+        },
     };
     match ingest.engine.perform(event).await {
         Ok(()) => {
-            info!(%node, serial = issued.serial, "the node's certificate was renewed");
+            info!(%holder, serial = issued.serial, "the certificate was renewed");
             axum::Json(RenewAnswer {
                 certificate_pem: issued.pem,
                 server_ca_pem: ingest.pki.server_ca_bundle_pem().to_owned(),
@@ -141,12 +186,20 @@ pub async fn renew(
     }
 }
 
-fn issue(ingest: &Ingest, node: &str, spki: &[u8]) -> Result<Issued, Box<Response>> {
+fn malformed() -> Response {
+    refuse(
+        StatusCode::BAD_REQUEST,
+        "join.malformed",
+        "update the agent: its join request cannot be read",
+    )
+}
+
+fn issue(ingest: &Ingest, holder: &Holder, spki: &[u8]) -> Result<Issued, Box<Response>> {
     let bad = |code: &str, mend: &str| Box::new(refuse(StatusCode::BAD_REQUEST, code, mend));
-    let subject = Subject::new(Role::Node, node).map_err(|_| {
+    let subject = Subject::new(holder.role(), holder.name()).map_err(|_| {
         bad(
-            "node.name",
-            "a node's name is 1 to 63 of a-z, 0-9, '.', '_', '-'",
+            "join.name",
+            "a name is 1 to 63 of a-z, 0-9, '.', '_', '-', and starts with a letter or digit",
         )
     })?;
     ingest
@@ -170,3 +223,6 @@ fn issue(ingest: &Ingest, node: &str, spki: &[u8]) -> Result<Issued, Box<Respons
             }
         })
 }
+
+#[cfg(test)]
+mod tests;

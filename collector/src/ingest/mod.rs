@@ -4,6 +4,8 @@ pub mod accept;
 pub mod authenticate;
 pub mod entries;
 pub mod join;
+pub mod metrics;
+mod senders;
 
 use std::sync::Arc;
 
@@ -16,11 +18,12 @@ use axum::{
 use http::StatusCode;
 use vigie_core::{
     hand_in::{BODY_LEN_MAX, ENTRIES_PATH},
+    remote_write::WRITE_PATH,
     wire::{ErrorBody, JOIN_BODY_LEN_MAX, JOIN_PATH, RENEW_PATH},
 };
 use vigie_platform::clock::Clock;
 
-use crate::{directory::Directory, engine::Handle, identity::Pki};
+use crate::{directory::Directory, engine::Handle, identity::Pki, latest::Latest};
 
 /// What request handlers share.
 pub struct Ingest {
@@ -38,6 +41,12 @@ pub struct Ingest {
     pub counters: Arc<entries::Counters>,
     /// What is remembered of nodes between requests.
     pub manners: entries::Manners,
+    /// Where samples go.
+    pub latest: Arc<Latest>,
+    /// What came in by remote write.
+    pub samples: Arc<metrics::Counters>,
+    /// How much of it may come in at once.
+    pub intake: Arc<metrics::Intake>,
 }
 
 /// The routes of the agents' port.
@@ -48,6 +57,8 @@ pub fn router(ingest: Arc<Ingest>) -> Router {
             ENTRIES_PATH,
             post(entries::hand_in).layer(DefaultBodyLimit::max(BODY_LEN_MAX)),
         )
+        // Its body is not extracted but read piece by piece, once there is room for it.
+        .route(WRITE_PATH, post(metrics::write))
         .route(JOIN_PATH, post(join::join).layer(small()))
         .route(RENEW_PATH, post(join::renew).layer(small()))
         .with_state(ingest)

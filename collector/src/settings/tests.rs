@@ -112,12 +112,22 @@ fn the_shipped_settings_say_what_an_empty_file_says() {
 
 #[test]
 fn every_setting_that_the_shipped_file_offers_is_accepted() {
-    let text = with_everything(SHIPPED).replace("/etc/vigie/secrets", "{secrets}");
+    let text = with_everything(SHIPPED)
+        .replace("/etc/vigie/secrets", "{secrets}")
+        .replace("/etc/vigie/scrape", "{secrets}");
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["vigie.example".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap().pem();
     let folder = Folder::new(&text)
+        .file("certificate.pem", &certificate)
+        .file("clients.pem", &certificate)
+        .file("key.pem", &key.serialize_pem())
+        .file("token", "0123456789abcdef0123456789abcdef\n")
         .file("outside-watch-url", "https://watch.example/s3cret\n")
         .file("pager-header", "Authorization: Bearer s3cret\n")
         .file("equipe-url", "https://chat.example/s3cret\n");
     let settings = folder.settings();
+    assert_eq!(settings.scrape.scheme(), "https");
     assert_eq!(settings.host, ["vigie.example", "192.0.2.10"]);
     assert_eq!(
         settings.outside_watch.as_ref().unwrap().every,
@@ -279,7 +289,7 @@ fn each_mistake_of_a_value_has_its_place_and_its_mend() {
         ),
         (
             "metrics_listen = \"0.0.0.0:9477\"",
-            "1:18: `metrics_listen`: metrics would be open to other machines; write \"127.0.0.1:9477\" or \"[::1]:9477\"",
+            "1:18: `metrics_listen`: metrics would be open to other machines; write an address of this machine alone, such as 127.0.0.1, or a section `[scrape]` with `certificate_file`, `key_file`, and `client_ca_file` or `bearer_file`",
         ),
         (
             "metrics_listen = \"127.0.0.1:9443\"",
@@ -534,6 +544,40 @@ fn receivers_without_any_route_are_told() {
         [
             "collector.toml:10:11: no [[route]] notifies `receiver.night`; name it in the `notify` of a `[[route]]`, or remove it",
             "collector.toml:12:11: no [[route]] notifies `receiver.day`; name it in the `notify` of a `[[route]]`, or remove it",
+        ]
+    );
+}
+
+#[test]
+fn what_samples_may_cost_can_be_set_within_bounds() {
+    let text =
+        "[ingest]\nbody = \"1MiB\"\nin_flight = \"512MiB\"\nnode_series = 20000\npast = \"7d\"\n";
+    let set = Folder::new(text).settings().ingest;
+    let usual = Folder::new("").settings().ingest;
+    assert_eq!(usual, Ingest::default());
+    assert_eq!(set.intake.body_len_max, 1024 * 1024);
+    assert_eq!(set.intake.in_flight_len_max, 512 * 1024 * 1024);
+    assert_eq!(set.intake.request, usual.intake.request);
+    assert_eq!(set.latest.series_per_node, 20_000);
+    assert_eq!(set.latest.series_per_sender, usual.latest.series_per_sender);
+    assert_eq!(set.latest.past_ms, 7 * 86_400_000);
+    assert_eq!(
+        Folder::new(
+            "[ingest]\nbody = \"4 MB\"\ndecoded = \"1GiB\"\nnode_requests = 0\nfuture = \"1s\"\n"
+        )
+        .mistakes(),
+        [
+            "collector.toml:2:8: `body`: \"4 MB\" is not a length; write a whole number and a unit, such as \"512KiB\", \"4MiB\" or \"1GiB\"",
+            "collector.toml:3:11: `decoded`: 1GiB is out of bounds; write a length from \"1MiB\" to \"256MiB\"",
+            "collector.toml:4:17: `node_requests`: 0 is out of bounds; write a whole number from 1 to 16, without quotes",
+            "collector.toml:5:10: `future`: 1s is out of bounds; write a duration from \"1m\" to \"1d\"",
+        ]
+    );
+    assert_eq!(
+        Folder::new("[ingest]\nbody = \"64MiB\"\n").mistakes(),
+        [
+            "collector.toml:2:8: `body`: fewer than 4 of the longest bodies would fit; write an `in_flight` of at least \"256MiB\"",
+            "collector.toml:2:8: `body`: unpacked bodies would have to be shorter than packed ones; write a `decoded` of at least \"64MiB\"",
         ]
     );
 }

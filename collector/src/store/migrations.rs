@@ -25,6 +25,8 @@ pub(super) const STEPS: &[&str] = &[
      CREATE TABLE tokens (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
      CREATE TABLE rules (sha256 TEXT PRIMARY KEY, text TEXT NOT NULL) STRICT;
      INSERT INTO meta (key, value) VALUES ('epoch', '0');",
+    // 2: senders of metrics.
+    "CREATE TABLE senders (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
 ];
 
 /// Why the schema could not be brought up to date.

@@ -14,7 +14,7 @@ use vigie_core::{
     canonical,
     digest::Digest,
     fleet::{Delta, state::StoredLine},
-    id::NodeName,
+    id::{NodeName, SenderName},
 };
 
 /// Most rows of one statement. With four columns this is well under SQLite's 32,766 variables.
@@ -133,6 +133,12 @@ impl<'d> Rows<'d> {
             "INSERT INTO tokens (key, value) VALUES ",
             "DELETE FROM tokens WHERE key IN (",
             &delta.tokens,
+        );
+        rows.table(
+            ["write senders", "remove senders"],
+            "INSERT INTO senders (key, value) VALUES ",
+            "DELETE FROM senders WHERE key IN (",
+            &delta.senders,
         );
         rows.push(
             "write single values",
@@ -255,7 +261,7 @@ macro_rules! plain_keys {
     )*};
 }
 
-plain_keys!(NodeName, Digest, String);
+plain_keys!(NodeName, SenderName, Digest, String);
 
 fn json<T: Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).expect("our own rows have text keys and no other obstacle to JSON")

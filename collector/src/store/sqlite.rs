@@ -426,6 +426,9 @@ impl SqliteStore {
             tokens: self
                 .load_table(snapshot, "tokens", "SELECT key, value FROM tokens")
                 .await?,
+            senders: self
+                .load_table(snapshot, "senders", "SELECT key, value FROM senders")
+                .await?,
         };
         // Lines are only ever added, without holes, so the first and the last number say how many there are.
         let lines = sqlx::query_scalar("SELECT coalesce(max(n) - min(n) + 1, 0) FROM log")

@@ -14,7 +14,7 @@ use vigie_core::{
     entry::Head,
     fleet::{
         Deadline, Delta, NodeKeys, State,
-        state::{Node, NodePlan, StoredLine, Token},
+        state::{Key, Node, NodePlan, Sender, StoredLine, Token},
     },
     id::NodeName,
     log,
@@ -22,6 +22,7 @@ use vigie_core::{
     rules::{Route, Rules},
     status::{Criticality, Environment, Family, Status},
     time::{Now, Wall},
+    token::Holder,
 };
 
 use super::{
@@ -126,13 +127,28 @@ fn plan(value: u64) -> NodePlan {
 fn token(value: u64) -> Token {
     Token {
         secret_sha256: Digest::ZERO,
-        node: name(1),
+        holder: if value.is_multiple_of(2) {
+            Holder::Node(name(1))
+        } else {
+            Holder::Sender("app-01".parse().unwrap())
+        },
         replace: true,
         expires: Deadline {
             wall_ms: -5,
             elapsed_ms: value,
         },
         used_by: None,
+    }
+}
+
+fn sender(value: u64) -> Sender {
+    Sender {
+        joined_at: Wall(7),
+        keys: vec![Key {
+            tls_key_sha256: Digest::of(&value.to_be_bytes()),
+            not_after: Wall(1_795_374_271_207),
+        }],
+        denied: value.is_multiple_of(2),
     }
 }
 
@@ -177,6 +193,10 @@ fn delta(state: &State, changes: &[Change]) -> Delta {
                 let key = message.key;
                 delta.outbox.insert(key, is_set.then_some(message));
             }
+            4 => drop(delta.senders.insert(
+                name(index).as_str().parse().unwrap(),
+                is_set.then(|| sender(value)),
+            )),
             _ => drop(
                 delta
                     .tokens
@@ -214,7 +234,7 @@ proptest! {
     #[test]
     fn what_was_committed_is_loaded_again(
         commits in prop::collection::vec(
-            prop::collection::vec((0..5_u8, 0..4_u8, any::<bool>(), 0..(1_u64 << 53)), 0..12), 1..6,
+            prop::collection::vec((0..6_u8, 0..4_u8, any::<bool>(), 0..(1_u64 << 53)), 0..12), 1..6,
         ),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -367,6 +387,36 @@ async fn a_newer_schema_is_refused_and_left_alone() {
             STEPS.len()
         )
     );
+}
+
+#[tokio::test]
+async fn a_database_from_before_there_were_senders_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    // What the first step left, with a token as it was stored then.
+    std::fs::write(dir.path().join(FILE_NAME), []).unwrap();
+    by_hand(dir.path(), STEPS[0]).await;
+    by_hand(
+        dir.path(),
+        r#"CREATE TABLE migrations (version INTEGER PRIMARY KEY) STRICT;
+           INSERT INTO migrations (version) VALUES (1);
+           INSERT INTO tokens (key, value) VALUES ('t1',
+               '{"secret_sha256":"0000000000000000000000000000000000000000000000000000000000000000",
+                 "node":"app-01","replace":true,"expires":{"wall_ms":-5,"elapsed_ms":4},
+                 "used_by":{"tls_key_sha256":"0000000000000000000000000000000000000000000000000000000000000000",
+                            "signing_key":"00ff"}}');"#,
+    )
+    .await;
+    let store = opened(&dir).await;
+    let mut state = store.load().await.unwrap();
+    assert_eq!(state.tokens["t1"].holder, Holder::Node(name(1)));
+    let used_by = state.tokens["t1"].used_by.clone().unwrap();
+    assert_eq!(used_by.signing_key.as_deref(), Some("00ff"));
+    assert!(state.senders.is_empty());
+    let change = delta(&state, &[(4, 1, true, 1), (5, 1, true, 1)]);
+    commit(&store, &mut state, change).await;
+    let loaded = opened(&dir).await.load().await.unwrap();
+    assert_eq!(loaded, state);
+    assert_eq!(loaded.senders["app-01"], sender(1));
 }
 
 #[tokio::test]

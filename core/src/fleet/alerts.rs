@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{Decision, Step};
+use super::{Decision, Step, state::NodePlan};
 use crate::{
     alert::{Alert, AlertKey, Ended, Message, Notice, message_key},
     id::{NodeName, ReceiverName, ServiceName},
     observation::{Fact, Facts},
     reason::Reason,
-    rules::Subject,
-    status::{Family, Status},
+    rules::{Rules, Subject},
+    status::{Family, Need, Status},
     time::Wall,
 };
 
@@ -54,6 +54,24 @@ impl Finding {
         self.opening = Some(seq);
         self
     }
+}
+
+/// What routes see of an alert. `plan` is that of its node, where there is one.
+#[must_use]
+pub fn subject(rules: &Rules, plan: Option<&NodePlan>, key: &AlertKey, alert: &Alert) -> Subject {
+    let Ok(node) = key.node.parse::<NodeName>() else {
+        return if key.check == "@site" {
+            rules.site_subject(&key.object)
+        } else {
+            rules.own_subject()
+        };
+    };
+    let check = key.check.parse().ok();
+    let planned = plan
+        .zip(check.as_ref())
+        .and_then(|(plan, check)| plan.find(check));
+    let need = Need::served_by(alert.family, planned.map(|check| check.kind.as_str()));
+    rules.subject(&node, &alert.claimed, need)
 }
 
 /// Facts as a line of evidence writes them.
@@ -155,11 +173,9 @@ impl Step<'_> {
 
     /// What routes see of an alert.
     pub(super) fn subject_of(&self, key: &AlertKey, alert: &Alert) -> Subject {
-        match key.node.parse::<NodeName>() {
-            Ok(node) => self.rules.subject(&node, &alert.claimed, alert.family),
-            Err(_) if key.check == "@site" => self.rules.site_subject(&key.object),
-            Err(_) => self.rules.own_subject(),
-        }
+        let node = key.node.parse().ok();
+        let plan = node.as_ref().and_then(|node| self.plan(node));
+        subject(self.rules, plan, key, alert)
     }
 
     /// Takes in a page that went out while the log could not be written: the alert as it was told, and the message, so

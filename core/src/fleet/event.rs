@@ -7,9 +7,10 @@ use crate::{
     alert::{AlertKey, Ended, Message, Notice},
     contact::Contact,
     digest::Digest,
-    id::{NodeName, ReceiverName, SiteName},
+    id::{NodeName, ReceiverName, SenderName, SiteName},
     status::Status,
     time::Wall,
+    token::{Holder, Role},
 };
 
 /// Something that happened. Every event that changed anything is a line of the log.
@@ -179,8 +180,9 @@ pub enum Event {
         id: String,
         /// Digest of its secret half.
         secret_sha256: Digest,
-        /// The only node it may be used for.
-        node: NodeName,
+        /// The only node or sender it may be used for: `node` or `sender` in the line.
+        #[serde(flatten)]
+        holder: Holder,
         /// Whether it may take over a name that is in use.
         replace: bool,
         /// How long it is good, in milliseconds.
@@ -231,6 +233,54 @@ pub enum Event {
     NodeDenied {
         /// The node.
         node: NodeName,
+        /// Shut out or let in.
+        denied: bool,
+        /// Who.
+        uid: u32,
+    },
+    /// A program that sends metrics asks to be a sender.
+    #[serde(rename = "sender.joined")]
+    SenderJoin {
+        /// The token's public half.
+        token: String,
+        /// Digest of the secret half it presented.
+        secret_sha256: Digest,
+        /// Who it wants to be.
+        sender: SenderName,
+        /// Its key.
+        keys: SenderKeys,
+    },
+    /// A sender asked for a new certificate with a new key.
+    #[serde(rename = "sender.renewed")]
+    SenderRenewed {
+        /// The sender.
+        sender: SenderName,
+        /// Its new TLS key.
+        tls_key_sha256: Digest,
+        /// When the new certificate ends.
+        not_after: Wall,
+    },
+    /// A sender has gone over to its new key: older ones are void.
+    #[serde(rename = "sender.key_used")]
+    SenderKeyUsed {
+        /// The sender.
+        sender: SenderName,
+        /// The key.
+        tls_key_sha256: Digest,
+    },
+    /// An operator removed a sender for good.
+    #[serde(rename = "sender.retired")]
+    SenderRetired {
+        /// The sender.
+        sender: SenderName,
+        /// Who.
+        uid: u32,
+    },
+    /// An operator shut a sender out, or let it back in.
+    #[serde(rename = "sender.denied")]
+    SenderDenied {
+        /// The sender.
+        sender: SenderName,
         /// Shut out or let in.
         denied: bool,
         /// Who.
@@ -309,6 +359,15 @@ pub struct NodeKeys {
     pub not_after: Wall,
 }
 
+/// The public half of a sender's key. A sender signs nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SenderKeys {
+    /// SHA-256 of the TLS key (SubjectPublicKeyInfo, DER).
+    pub tls_key_sha256: Digest,
+    /// When the certificate ends.
+    pub not_after: Wall,
+}
+
 /// Something that was decided; a line of the log after the event that caused it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "decided")]
@@ -374,6 +433,12 @@ pub enum Decision {
         /// The node.
         node: NodeName,
     },
+    /// A program may be a sender.
+    #[serde(rename = "sender.accepted")]
+    SenderAccepted {
+        /// The sender.
+        sender: SenderName,
+    },
 }
 
 /// Why an ok line ended nothing.
@@ -396,15 +461,18 @@ pub enum JoinRefused {
     /// No such token, or not this secret.
     #[error("the token is unknown, was used already, or has expired")]
     UnknownToken,
-    /// The token is for another node.
-    #[error("the token is for another node")]
-    OtherNode,
+    /// The token is for another node or sender.
+    #[error("the token is for another {0}")]
+    OtherName(Role),
+    /// The token is for a node and a sender used it, or the other way round.
+    #[error("the token is for a {0}")]
+    OtherRole(Role),
     /// The name is in use.
     #[error(
-        "a node of this name has joined already; make a token with --replace to take over its name"
+        "a {0} of this name has joined already; make a token with --replace to take over its name"
     )]
-    NameInUse,
-    /// The node is shut out.
-    #[error("the node is denied")]
-    Denied,
+    NameInUse(Role),
+    /// The node or sender is shut out.
+    #[error("the {0} is denied")]
+    Denied(Role),
 }

@@ -18,7 +18,7 @@ use crate::{
     id::{CheckName, NodeName, ServiceName, is_configured_name},
     plan::{self, Difference, PlannedCheck},
     reason::{Reason, vigie},
-    status::{Family, Status},
+    status::{Family, Need, Status},
 };
 
 /// A node's own clock step beyond this is an alarm: backups, certificates and logs then carry wrong times.
@@ -352,10 +352,7 @@ impl Step<'_> {
 
     /// Family and service of a check by the node's plan.
     fn planned(&self, node: &NodeName, check: &CheckName) -> (Option<Family>, Option<ServiceName>) {
-        let planned = self.plan(node).and_then(|plan| {
-            let complete = plan.complete.as_ref().and_then(|(_, plan)| plan.get(check));
-            complete.or_else(|| plan.coming.get(check))
-        });
+        let planned = self.plan(node).and_then(|plan| plan.find(check));
         (
             planned.map(|check| check.family),
             planned.and_then(|check| check.service.clone()),
@@ -367,7 +364,7 @@ impl Step<'_> {
         if self.rules.groups_of(node).next().is_none() {
             return; // `node.ungrouped` already says that nobody declared anything.
         }
-        let subject = self.rules.subject(node, claimed, Family::Vigie);
+        let subject = self.rules.subject(node, claimed, Need::Traceability);
         for service in subject.undeclared {
             let mut finding = Finding::own(
                 Status::Warning,

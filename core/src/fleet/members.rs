@@ -1,13 +1,13 @@
-//! Who belongs to the fleet: tokens, joins, keys, and what operators say of nodes.
+//! Who belongs to the fleet: tokens, joins, keys, and what operators say of nodes and senders.
 
 use std::sync::Arc;
 
 use super::{
-    Decision, Event, JoinRefused, NodeKeys, Step,
+    Decision, Event, JoinRefused, NodeKeys, SenderKeys, Step,
     alerts::Finding,
     lines::built_in,
     row,
-    state::{Deadline, Key, Node, Token, UsedBy},
+    state::{Deadline, Key, Node, Sender, Token, UsedBy},
 };
 use crate::{
     alert::{AlertKey, Ended},
@@ -16,9 +16,11 @@ use crate::{
     id::NodeName,
     reason::vigie,
     status::Status,
+    time::Wall,
+    token::Holder,
 };
 
-/// How a machine comes through the door.
+/// How a machine or program comes through the door.
 enum Entrance {
     /// For the first time with this token.
     New,
@@ -29,8 +31,24 @@ enum Entrance {
 fn used(keys: &NodeKeys) -> UsedBy {
     UsedBy {
         tls_key_sha256: keys.tls_key_sha256,
-        signing_key: keys.signing_key.clone(),
+        signing_key: Some(keys.signing_key.clone()),
     }
+}
+
+fn used_by_sender(keys: &SenderKeys) -> UsedBy {
+    UsedBy {
+        tls_key_sha256: keys.tls_key_sha256,
+        signing_key: None,
+    }
+}
+
+/// The keys after a renewal: one in use and one not used yet, so that who asks again and again keeps only the latest.
+fn renewed(keys: &mut Vec<Key>, tls_key_sha256: Digest, not_after: Wall) {
+    keys.truncate(1);
+    keys.push(Key {
+        tls_key_sha256,
+        not_after,
+    });
 }
 
 impl Step<'_> {
@@ -39,14 +57,14 @@ impl Step<'_> {
             Event::TokenIssued {
                 ref id,
                 secret_sha256,
-                ref node,
+                ref holder,
                 replace,
                 valid_ms,
                 ..
             } => {
                 let token = Token {
                     secret_sha256,
-                    node: node.clone(),
+                    holder: holder.clone(),
                     replace,
                     expires: Deadline::after(self.now, valid_ms),
                     used_by: None,
@@ -59,7 +77,12 @@ impl Step<'_> {
                 secret_sha256,
                 ref node,
                 ref keys,
-            } => match self.judge_join(token, secret_sha256, node, keys) {
+            } => match self.judge_join(
+                token,
+                secret_sha256,
+                &Holder::Node(node.clone()),
+                &used(keys),
+            ) {
                 Ok(Entrance::New) => self.join(event),
                 Ok(Entrance::Again) => {}
                 Err(why) => self.outcome.join_refused = Some(why),
@@ -72,12 +95,7 @@ impl Step<'_> {
                 let node = node.clone();
                 self.record(&event);
                 self.edit_node(&node, |row| {
-                    // One key in use and one not used yet: a node that asks again and again keeps only its latest.
-                    row.keys.truncate(1);
-                    row.keys.push(Key {
-                        tls_key_sha256,
-                        not_after,
-                    });
+                    renewed(&mut row.keys, tls_key_sha256, not_after);
                 });
             }
             Event::KeyUsed {
@@ -110,6 +128,61 @@ impl Step<'_> {
                 self.record(&event);
                 self.edit_node(&node, |row| row.denied = denied);
             }
+            Event::SenderJoin {
+                ref token,
+                secret_sha256,
+                ref sender,
+                ref keys,
+            } => match self.judge_join(
+                token,
+                secret_sha256,
+                &Holder::Sender(sender.clone()),
+                &used_by_sender(keys),
+            ) {
+                Ok(Entrance::New) => self.sender_joins(event),
+                Ok(Entrance::Again) => {}
+                Err(why) => self.outcome.join_refused = Some(why),
+            },
+            Event::SenderRenewed {
+                ref sender,
+                tls_key_sha256,
+                not_after,
+            } => {
+                let sender = sender.clone();
+                self.record(&event);
+                self.edit_sender(&sender, |row| {
+                    renewed(&mut row.keys, tls_key_sha256, not_after);
+                });
+            }
+            Event::SenderKeyUsed {
+                ref sender,
+                tls_key_sha256,
+            } => {
+                // Several requests may notice it at once; one line says it.
+                let says_something = self.sender(sender).is_some_and(|row| {
+                    let newest = row.keys.last().map(|key| key.tls_key_sha256);
+                    row.keys.len() > 1 && newest == Some(tls_key_sha256)
+                });
+                if says_something {
+                    let sender = sender.clone();
+                    self.record(&event);
+                    self.edit_sender(&sender, |row| {
+                        row.keys.retain(|key| key.tls_key_sha256 == tls_key_sha256);
+                    });
+                }
+            }
+            Event::SenderRetired { ref sender, .. } => {
+                let sender = sender.clone();
+                self.record(&event);
+                self.delta.senders.insert(sender, None);
+            }
+            Event::SenderDenied {
+                ref sender, denied, ..
+            } => {
+                let sender = sender.clone();
+                self.record(&event);
+                self.edit_sender(&sender, |row| row.denied = denied);
+            }
             Event::Confirmed { ref node, .. } => {
                 let node = node.clone();
                 self.record(&event);
@@ -123,28 +196,63 @@ impl Step<'_> {
         &self,
         token: &str,
         secret_sha256: Digest,
-        node: &NodeName,
-        keys: &NodeKeys,
+        holder: &Holder,
+        keys: &UsedBy,
     ) -> Result<Entrance, JoinRefused> {
         let token = row(&self.delta.tokens, &self.state.tokens, token)
             .filter(|token| token.secret_sha256 == secret_sha256)
             .filter(|token| !token.expires.is_past(self.now))
             .ok_or(JoinRefused::UnknownToken)?;
-        if token.node != *node {
-            return Err(JoinRefused::OtherNode);
+        if token.holder.role() != holder.role() {
+            return Err(JoinRefused::OtherRole(token.holder.role()));
+        }
+        if token.holder != *holder {
+            return Err(JoinRefused::OtherName(holder.role()));
         }
         if let Some(used_by) = &token.used_by {
-            return if *used_by == used(keys) {
+            return if used_by == keys {
                 Ok(Entrance::Again)
             } else {
                 Err(JoinRefused::UnknownToken)
             };
         }
-        match self.node(node) {
-            Some(row) if row.denied => Err(JoinRefused::Denied),
-            Some(_) if !token.replace => Err(JoinRefused::NameInUse),
+        let is_denied = match holder {
+            Holder::Node(node) => self.node(node).map(|row| row.denied),
+            Holder::Sender(sender) => self.sender(sender).map(|row| row.denied),
+        };
+        match is_denied {
+            Some(true) => Err(JoinRefused::Denied(holder.role())),
+            Some(false) if !token.replace => Err(JoinRefused::NameInUse(holder.role())),
             _ => Ok(Entrance::New),
         }
+    }
+
+    /// Notes with which keys a token was used, so that they alone may use it again.
+    fn spend_token(&mut self, token: String, used_by: UsedBy) {
+        if let Some(mut row) = row(&self.delta.tokens, &self.state.tokens, &token).cloned() {
+            row.used_by = Some(used_by);
+            self.delta.tokens.insert(token, Some(row));
+        }
+    }
+
+    fn sender_joins(&mut self, event: Event) {
+        self.record(&event);
+        let Event::SenderJoin {
+            token,
+            sender,
+            keys,
+            ..
+        } = event
+        else {
+            return;
+        };
+        self.spend_token(token, used_by_sender(&keys));
+        let mut joined = Sender::joined(&keys, self.now);
+        if let Some(before) = self.sender(&sender) {
+            joined.joined_at = before.joined_at;
+        }
+        self.delta.senders.insert(sender.clone(), Some(joined));
+        self.decide(Decision::SenderAccepted { sender });
     }
 
     fn join(&mut self, event: Event) {
@@ -155,10 +263,7 @@ impl Step<'_> {
         else {
             return;
         };
-        if let Some(mut row) = row(&self.delta.tokens, &self.state.tokens, &token).cloned() {
-            row.used_by = Some(used(&keys));
-            self.delta.tokens.insert(token, Some(row));
-        }
+        self.spend_token(token, used(&keys));
         let mut joined = Node::joined(keys, self.now);
         if let Some(before) = self.node(&node) {
             joined.joined_at = before.joined_at;

@@ -20,12 +20,13 @@ use std::{borrow::Borrow, collections::BTreeMap, sync::Arc};
 use serde_json::{Value, json};
 
 pub use self::{
-    event::{Decision, Event, JoinRefused, KeptBecause, NodeKeys},
+    alerts::subject,
+    event::{Decision, Event, JoinRefused, KeptBecause, NodeKeys, SenderKeys},
     state::{Deadline, Delta, State},
 };
 use crate::{
     alert::{Alert, AlertKey},
-    id::NodeName,
+    id::{NodeName, SenderName},
     log,
     rules::Rules,
     time::{Elapsed, Now},
@@ -36,7 +37,7 @@ use crate::{
 pub struct Outcome {
     /// What was decided, in order. Also in the delta, as lines of the log.
     pub decisions: Vec<Decision>,
-    /// For [`Event::Join`]: why not.
+    /// For [`Event::Join`] and [`Event::SenderJoin`]: why not.
     pub join_refused: Option<JoinRefused>,
 }
 
@@ -110,6 +111,11 @@ impl Step<'_> {
             | Event::KeyUsed { .. }
             | Event::NodeRetired { .. }
             | Event::NodeDenied { .. }
+            | Event::SenderJoin { .. }
+            | Event::SenderRenewed { .. }
+            | Event::SenderKeyUsed { .. }
+            | Event::SenderRetired { .. }
+            | Event::SenderDenied { .. }
             | Event::Confirmed { .. } => self.membership(event),
             Event::Delivered { key } | Event::Undeliverable { key } => {
                 if row(&self.delta.outbox, &self.state.outbox, &key).is_some() {
@@ -183,6 +189,18 @@ impl Step<'_> {
         if let Some(mut node) = self.node(name).cloned() {
             edit(&mut node);
             self.delta.nodes.insert(name.clone(), Some(node));
+        }
+    }
+
+    fn sender(&self, name: &SenderName) -> Option<&state::Sender> {
+        row(&self.delta.senders, &self.state.senders, name)
+    }
+
+    /// Changes a sender that exists.
+    fn edit_sender(&mut self, name: &SenderName, edit: impl FnOnce(&mut state::Sender)) {
+        if let Some(mut sender) = self.sender(name).cloned() {
+            edit(&mut sender);
+            self.delta.senders.insert(name.clone(), Some(sender));
         }
     }
 

@@ -11,17 +11,18 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::event::NodeKeys;
+use super::event::{NodeKeys, SenderKeys};
 use crate::{
     alert::{Alert, AlertKey, Message},
     contact::NotOk,
     digest::Digest,
     entry::Head,
-    id::{CheckName, NodeName},
+    id::{CheckName, NodeName, SenderName},
     log::Frontier,
-    plan::Plan,
+    plan::{Plan, PlannedCheck},
     rules::Rules,
     time::{Now, Wall},
+    token::Holder,
 };
 
 /// Everything that decisions depend on, besides the rules.
@@ -39,6 +40,8 @@ pub struct State {
     pub outbox: BTreeMap<Digest, Message>,
     /// Join tokens not yet used.
     pub tokens: BTreeMap<String, Token>,
+    /// Senders of metrics that joined.
+    pub senders: BTreeMap<SenderName, Sender>,
 }
 
 /// Values that exist once.
@@ -96,7 +99,19 @@ pub struct Node {
     pub rejoined: bool,
 }
 
-/// A TLS key of a node.
+/// A sender of metrics that joined. It has no chain and no contact, and no silence is noticed: who stops sending metrics
+/// leaves series that end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sender {
+    /// When it joined first.
+    pub joined_at: Wall,
+    /// Keys it may use; the last is the newest. More than one only while a new one has not been used.
+    pub keys: Vec<Key>,
+    /// Shut out by an operator.
+    pub denied: bool,
+}
+
+/// A TLS key of a node or sender.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Key {
     /// SHA-256 of its SubjectPublicKeyInfo.
@@ -122,8 +137,10 @@ pub struct NodePlan {
 pub struct Token {
     /// Digest of the secret half.
     pub secret_sha256: Digest,
-    /// The only node it may be used for.
-    pub node: NodeName,
+    /// The only node or sender it may be used for. Beside the other keys as `node` or `sender`, so that a token from before
+    /// there were senders reads as a node's.
+    #[serde(flatten)]
+    pub holder: Holder,
     /// Whether it may take over a name in use.
     pub replace: bool,
     /// When it ends.
@@ -138,8 +155,9 @@ pub struct Token {
 pub struct UsedBy {
     /// SHA-256 of the TLS key.
     pub tls_key_sha256: Digest,
-    /// Signing key, hexadecimal.
-    pub signing_key: String,
+    /// Signing key, hexadecimal; a sender has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signing_key: Option<String>,
 }
 
 /// An instant to come, on both clocks: within one boot the elapsed one counts, across boots the earlier.
@@ -177,14 +195,17 @@ impl Deadline {
 }
 
 impl NodePlan {
+    /// The check as it is planned now, or else in the plan that is coming.
+    #[must_use]
+    pub fn find(&self, check: &CheckName) -> Option<&PlannedCheck> {
+        let complete = self.complete.as_ref().and_then(|(_, plan)| plan.get(check));
+        complete.or_else(|| self.coming.get(check))
+    }
+
     /// Whether the check is planned, now or in the plan that is coming.
     #[must_use]
     pub fn has(&self, check: &CheckName) -> bool {
-        self.coming.contains_key(check)
-            || self
-                .complete
-                .as_ref()
-                .is_some_and(|(_, plan)| plan.contains_key(check))
+        self.find(check).is_some()
     }
 }
 
@@ -226,6 +247,21 @@ impl Node {
     }
 }
 
+impl Sender {
+    /// A sender that has just joined.
+    #[must_use]
+    pub fn joined(keys: &SenderKeys, now: Now) -> Self {
+        Self {
+            joined_at: now.wall,
+            keys: vec![Key {
+                tls_key_sha256: keys.tls_key_sha256,
+                not_after: keys.not_after,
+            }],
+            denied: false,
+        }
+    }
+}
+
 /// What one commit writes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Delta {
@@ -241,6 +277,8 @@ pub struct Delta {
     pub outbox: BTreeMap<Digest, Option<Message>>,
     /// Changed tokens.
     pub tokens: BTreeMap<String, Option<Token>>,
+    /// Changed senders.
+    pub senders: BTreeMap<SenderName, Option<Sender>>,
     /// New lines of the log, with their numbers.
     pub log: Vec<(u64, String)>,
     /// New lines of nodes: which line of the log holds them.
@@ -289,5 +327,6 @@ impl State {
         rows(&mut self.alerts, delta.alerts);
         rows(&mut self.outbox, delta.outbox);
         rows(&mut self.tokens, delta.tokens);
+        rows(&mut self.senders, delta.senders);
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     rules::{Group, Match, Route, Service},
     status::{Criticality, Environment, Family, Needs, Status},
     time::{Elapsed, Wall},
+    token::{Holder, Role},
 };
 
 /// A node as the agent would keep it: its own chain.
@@ -167,7 +168,7 @@ impl Collector {
         self.does(Event::TokenIssued {
             id: format!("t-{name}"),
             secret_sha256: Digest::of(b"secret"),
-            node: node.clone(),
+            holder: Holder::Node(node.clone()),
             replace,
             valid_ms: 3_600_000,
             uid: 0,
@@ -180,6 +181,19 @@ impl Collector {
             head,
             not_ok: BTreeSet::new(),
         }
+    }
+
+    fn sender_joins(&mut self, name: &str, key: &[u8], replace: bool) -> Option<JoinRefused> {
+        let sender: SenderName = name.parse().unwrap();
+        self.does(Event::TokenIssued {
+            id: format!("s-{name}"),
+            secret_sha256: Digest::of(b"secret"),
+            holder: Holder::Sender(sender.clone()),
+            replace,
+            valid_ms: 3_600_000,
+            uid: 0,
+        });
+        self.does(sender_join(&sender, name, key)).join_refused
     }
 
     /// A contact and the lines after it, in one request.
@@ -252,6 +266,8 @@ impl Collector {
             state.alerts.keys().collect::<Vec<_>>(),
             self.state.alerts.keys().collect::<Vec<_>>()
         );
+        assert_eq!(state.senders, self.state.senders);
+        assert_eq!(state.tokens, self.state.tokens);
     }
 }
 
@@ -263,6 +279,18 @@ fn join(node: &NodeName, token: &str, secret: &[u8]) -> Event {
         keys: NodeKeys {
             tls_key_sha256: Digest::of(node.as_str().as_bytes()),
             signing_key: "00".repeat(32),
+            not_after: Wall(0),
+        },
+    }
+}
+
+fn sender_join(sender: &SenderName, token: &str, key: &[u8]) -> Event {
+    Event::SenderJoin {
+        token: format!("s-{token}"),
+        secret_sha256: Digest::of(b"secret"),
+        sender: sender.clone(),
+        keys: SenderKeys {
+            tls_key_sha256: Digest::of(key),
             not_after: Wall(0),
         },
     }
@@ -850,7 +878,7 @@ fn tokens_open_one_door_once() {
     collector.does(Event::TokenIssued {
         id: "t-x".to_owned(),
         secret_sha256: Digest::of(b"s"),
-        node: node.clone(),
+        holder: Holder::Node(node.clone()),
         replace: false,
         valid_ms: 60_000,
         uid: 0,
@@ -867,7 +895,7 @@ fn tokens_open_one_door_once() {
     );
     assert_eq!(
         refused(&mut collector, "app-01", b"s"),
-        Some(JoinRefused::OtherNode)
+        Some(JoinRefused::OtherName(Role::Node))
     );
     assert_eq!(
         collector.log.len(),
@@ -892,14 +920,14 @@ fn tokens_open_one_door_once() {
     );
     // A live name needs --replace; an expired token is gone.
     for (replace, valid_ms, expected) in [
-        (false, 60_000, Some(JoinRefused::NameInUse)),
+        (false, 60_000, Some(JoinRefused::NameInUse(Role::Node))),
         (true, 0, Some(JoinRefused::UnknownToken)),
         (true, 60_000, None),
     ] {
         collector.does(Event::TokenIssued {
             id: "t-x".to_owned(),
             secret_sha256: Digest::of(b"s"),
-            node: node.clone(),
+            holder: Holder::Node(node.clone()),
             replace,
             valid_ms,
             uid: 0,
@@ -911,6 +939,157 @@ fn tokens_open_one_door_once() {
         );
     }
     collector.replays();
+}
+
+#[test]
+fn a_sender_joins_like_a_node_in_a_name_space_of_its_own() {
+    let (mut collector, _) = Collector::new(&["app-01"]);
+    let sender: SenderName = "app-01".parse().unwrap();
+    // A node of that name is another matter.
+    assert_eq!(collector.sender_joins("app-01", b"k1", false), None);
+    let keys = |collector: &Collector| -> Vec<Digest> {
+        let row = &collector.state.senders["app-01"];
+        row.keys.iter().map(|key| key.tls_key_sha256).collect()
+    };
+    assert_eq!(keys(&collector), [Digest::of(b"k1")]);
+    assert_eq!(collector.state.nodes.len(), 1);
+    assert!(
+        collector.open().is_empty(),
+        "nothing is expected of a sender"
+    );
+
+    let refused = |collector: &mut Collector, event| collector.does(event).join_refused;
+    let lines = collector.log.len();
+    let again = sender_join(&sender, "app-01", b"k1");
+    assert_eq!(refused(&mut collector, again), None, "its answer was lost");
+    let thief = sender_join(&sender, "app-01", b"thief");
+    assert_eq!(
+        refused(&mut collector, thief),
+        Some(JoinRefused::UnknownToken)
+    );
+    assert_eq!(collector.log.len(), lines);
+
+    // The role of a token is as binding as its name.
+    for (holder, expected) in [
+        (
+            Holder::Node("app-01".parse().unwrap()),
+            JoinRefused::OtherRole(Role::Node),
+        ),
+        (
+            Holder::Sender("prom".parse().unwrap()),
+            JoinRefused::OtherName(Role::Sender),
+        ),
+    ] {
+        collector.does(Event::TokenIssued {
+            id: "s-x".to_owned(),
+            secret_sha256: Digest::of(b"secret"),
+            holder,
+            replace: true,
+            valid_ms: 60_000,
+            uid: 0,
+        });
+        let join = sender_join(&sender, "x", b"k2");
+        assert_eq!(refused(&mut collector, join), Some(expected));
+    }
+    let node = join(&"prom".parse().unwrap(), "x", b"secret");
+    let Event::Join {
+        mut token,
+        secret_sha256,
+        node,
+        keys: node_keys,
+    } = node
+    else {
+        unreachable!()
+    };
+    token.replace_range(..1, "s");
+    let as_node = Event::Join {
+        token,
+        secret_sha256,
+        node,
+        keys: node_keys,
+    };
+    assert_eq!(
+        refused(&mut collector, as_node),
+        Some(JoinRefused::OtherRole(Role::Sender))
+    );
+
+    assert_eq!(
+        collector.sender_joins("app-01", b"k2", false),
+        Some(JoinRefused::NameInUse(Role::Sender))
+    );
+    let joined_at = collector.state.senders["app-01"].joined_at;
+    assert_eq!(collector.sender_joins("app-01", b"k2", true), None);
+    assert_eq!(keys(&collector), [Digest::of(b"k2")]);
+    assert_eq!(collector.state.senders["app-01"].joined_at, joined_at);
+    collector.replays();
+}
+
+#[test]
+fn a_senders_old_key_is_good_until_the_new_one_took_over() {
+    let (mut collector, _) = Collector::new(&[]);
+    assert_eq!(collector.sender_joins("prom", b"k1", false), None);
+    let sender: SenderName = "prom".parse().unwrap();
+    let keys = |collector: &Collector| -> Vec<Digest> {
+        let row = &collector.state.senders["prom"];
+        row.keys.iter().map(|key| key.tls_key_sha256).collect()
+    };
+    let renewed = |collector: &mut Collector, key: &[u8]| {
+        collector.does(Event::SenderRenewed {
+            sender: "prom".parse().unwrap(),
+            tls_key_sha256: Digest::of(key),
+            not_after: Wall(9),
+        });
+    };
+    renewed(&mut collector, b"lost");
+    renewed(&mut collector, b"k2");
+    assert_eq!(keys(&collector), [Digest::of(b"k1"), Digest::of(b"k2")]);
+    let used = |key: &[u8]| Event::SenderKeyUsed {
+        sender: "prom".parse().unwrap(),
+        tls_key_sha256: Digest::of(key),
+    };
+    let lines = collector.log.len();
+    collector.does(used(b"k1"));
+    assert_eq!(collector.log.len(), lines, "the old one says nothing");
+    collector.does_all(vec![used(b"k2"), used(b"k2")]);
+    assert_eq!(keys(&collector), [Digest::of(b"k2")]);
+    assert_eq!(collector.log.len(), lines + 1, "it is said once");
+
+    collector.does(Event::SenderDenied {
+        sender: sender.clone(),
+        denied: true,
+        uid: 0,
+    });
+    assert!(collector.state.senders["prom"].denied);
+    assert_eq!(
+        collector.sender_joins("prom", b"k3", true),
+        Some(JoinRefused::Denied(Role::Sender)),
+        "a token does not go past a denial"
+    );
+    collector.does(Event::SenderRetired { sender, uid: 0 });
+    assert!(collector.state.senders.is_empty());
+    assert_eq!(collector.sender_joins("prom", b"k3", false), None);
+    collector.replays();
+}
+
+#[test]
+fn lines_and_tokens_from_before_there_were_senders_read_as_a_nodes() {
+    let line = r#"{"kind":"token.issued","id":"t","secret_sha256":"0000000000000000000000000000000000000000000000000000000000000000","node":"app-01","replace":false,"valid_ms":5,"uid":0}"#;
+    let event: Event = serde_json::from_str(line).unwrap();
+    assert!(matches!(
+        &event,
+        Event::TokenIssued { holder: Holder::Node(node), .. } if node.as_str() == "app-01"
+    ));
+    let written: Value = serde_json::to_value(&event).unwrap();
+    assert_eq!(written, serde_json::from_str::<Value>(line).unwrap());
+    let of_sender = line.replace("node", "sender");
+    let event: Event = serde_json::from_str(&of_sender).unwrap();
+    assert!(matches!(
+        event,
+        Event::TokenIssued {
+            holder: Holder::Sender(_),
+            ..
+        }
+    ));
 }
 
 #[test]
@@ -1061,6 +1240,11 @@ enum Act {
     Forge {
         agent: usize,
     },
+    Sender {
+        sender: usize,
+        key: u8,
+        what: usize,
+    },
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -1077,6 +1261,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         2 => (0..10_usize).prop_map(Act::Deliver),
         1 => agent.clone().prop_map(Act::Rejoin),
         1 => agent.prop_map(|agent| Act::Forge { agent }),
+        2 => (0..2_usize, 0..4_u8, 0..7_usize)
+            .prop_map(|(sender, key, what)| Act::Sender { sender, key, what }),
     ];
     prop::collection::vec(act, 0..120)
 }
@@ -1129,6 +1315,21 @@ proptest! {
                     agents[agent] = collector.joins(names[agent], true);
                     agents[agent].not_ok = not_ok;
                     spools[agent].clear();
+                }
+                Act::Sender { sender, key, what } => {
+                    // The one bears a node's name.
+                    let text = ["prom", "app-01"][sender];
+                    let name: SenderName = text.parse().unwrap();
+                    let tls_key_sha256 = Digest::of(&[key]);
+                    let sender = name.clone();
+                    match what {
+                        0 | 1 => drop(collector.sender_joins(text, &[key], what == 1)),
+                        2 => drop(collector.does(sender_join(&name, text, &[key]))),
+                        3 => drop(collector.does(Event::SenderRenewed { sender, tls_key_sha256, not_after: Wall(9) })),
+                        4 => drop(collector.does(Event::SenderKeyUsed { sender, tls_key_sha256 })),
+                        5 => drop(collector.does(Event::SenderDenied { sender, denied: key > 1, uid: 1 })),
+                        _ => drop(collector.does(Event::SenderRetired { sender, uid: 1 })),
+                    }
                 }
                 Act::Forge { agent } => {
                     let mut forger = agents[agent].clone();

@@ -477,6 +477,12 @@ impl Disk for FaultyDisk {
         state.check_power()?;
         Ok(state.capacity_bytes.saturating_sub(state.used_bytes()))
     }
+
+    fn size_bytes(&self, _path: &Path) -> io::Result<u64> {
+        let state = self.state();
+        state.check_power()?;
+        Ok(state.capacity_bytes)
+    }
 }
 
 #[derive(Debug)]

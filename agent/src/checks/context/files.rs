@@ -1,4 +1,8 @@
-//! Small files and the fill of file systems, read off the runtime.
+//! Files and the fill of file systems, read off the runtime.
+//!
+//! Small files are read whole. Great ones (a package list of 50 MB) are walked line by line in one buffer, decoded on
+//! the way where they are compressed; what is looked for is kept by the caller, the file never is. A walk that nobody
+//! waits for any more ends at its next line.
 //!
 //! A read holds one of [`READS_MAX`] permits until its system calls return, also when nobody waits for it any more.
 //! `statvfs` on a dead network mount does not return at all: each mount has at most one thread in it, nobody waits for
@@ -7,15 +11,21 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
-    io::{self, Read as _},
+    ffi::OsString,
+    fs::{self, File, Metadata},
+    io::{self, BufRead, BufReader, Read},
+    ops::ControlFlow,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::sync::{Semaphore, oneshot};
-use vigie_core::time::Elapsed;
+use vigie_core::time::{Elapsed, Wall};
 use vigie_platform::clock::Clock;
 
 use super::Answer;
@@ -39,8 +49,83 @@ pub trait Files: Send + Sync {
     /// A longer file is an error of kind [`io::ErrorKind::FileTooLarge`]; what was read of it is thrown away.
     fn read<'a>(&'a self, path: &'a Path, max_bytes: usize) -> Answer<'a, io::Result<Vec<u8>>>;
 
+    /// The first `len` bytes of a file, fewer where it is shorter.
+    fn read_start<'a>(&'a self, path: &'a Path, len: usize) -> Answer<'a, io::Result<Vec<u8>>>;
+
+    /// What stat(2) says of the file that `path` leads to.
+    fn stamp<'a>(&'a self, path: &'a Path) -> Answer<'a, io::Result<Stamp>>;
+
+    /// What stands in a directory, in no order; links are told as links. Entries that vanish meanwhile are left out.
+    ///
+    /// More than `entries_max` of them is an error of kind [`io::ErrorKind::FileTooLarge`].
+    fn list<'a>(
+        &'a self,
+        path: &'a Path,
+        entries_max: usize,
+    ) -> Answer<'a, io::Result<Vec<Listed>>>;
+
+    /// Gives every line of a file to `each`, without its line feed, until one breaks or the file ends.
+    ///
+    /// Dropping the future ends the walk at the next line; `each` may be called once more meanwhile.
+    fn walk_lines<'a>(
+        &'a self,
+        path: &'a Path,
+        walk: Walk,
+        each: EachLine,
+    ) -> Answer<'a, io::Result<()>>;
+
     /// How full the file system mounted at `path` is.
     fn statvfs<'a>(&'a self, path: &'a Path) -> Answer<'a, Statvfs>;
+}
+
+/// What is called for each line of a walk, off the runtime.
+pub type EachLine = Box<dyn FnMut(&[u8]) -> ControlFlow<()> + Send>;
+
+/// How a file is walked, and how much of it at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walk {
+    /// How the file is compressed.
+    pub encoding: Encoding,
+    /// The longest content walked, in bytes after decoding. More is an error of kind
+    /// [`io::ErrorKind::FileTooLarge`], after the lines up to there were given.
+    pub len_max: u64,
+    /// The longest line, in bytes. Of a longer one only so much is given.
+    pub line_len_max: usize,
+}
+
+/// How a file is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Encoding {
+    /// Not at all.
+    Plain,
+    /// RFC 1952, one or more members.
+    Gzip,
+    /// The LZ4 frame format, one or more frames.
+    Lz4,
+}
+
+/// What stat(2) says of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Stamp {
+    /// Its length in bytes.
+    pub len_bytes: u64,
+    /// When its content was last written (mtime).
+    pub modified: Wall,
+    /// When its content, name or rights were last changed (ctime), which nobody can set.
+    pub changed: Wall,
+    /// Whether it is a directory.
+    pub is_dir: bool,
+    /// Whether it is a regular file.
+    pub is_file: bool,
+}
+
+/// One entry of a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its name, without the directory.
+    pub name: OsString,
+    /// What lstat(2) says of it.
+    pub stamp: Stamp,
 }
 
 /// What a file system said about itself.
@@ -140,8 +225,13 @@ impl LocalFiles {
     }
 }
 
-impl Files for LocalFiles {
-    fn read<'a>(&'a self, path: &'a Path, max_bytes: usize) -> Answer<'a, io::Result<Vec<u8>>> {
+impl LocalFiles {
+    /// Makes `call` off the runtime, under one of the permits.
+    fn off_the_runtime<'a, T: Send + 'static>(
+        &'a self,
+        path: &Path,
+        call: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
+    ) -> Answer<'a, io::Result<T>> {
         let path = path.to_owned();
         Box::pin(async move {
             let permit = Arc::clone(&self.reads)
@@ -149,12 +239,62 @@ impl Files for LocalFiles {
                 .await
                 .map_err(io::Error::other)?;
             tokio::task::spawn_blocking(move || {
-                let content = read_bounded(&path, max_bytes);
+                let answer = call(&path);
                 drop(permit);
-                content
+                answer
             })
             .await
             .map_err(io::Error::other)?
+        })
+    }
+}
+
+impl Files for LocalFiles {
+    fn read<'a>(&'a self, path: &'a Path, max_bytes: usize) -> Answer<'a, io::Result<Vec<u8>>> {
+        self.off_the_runtime(path, move |path| read_bounded(path, max_bytes))
+    }
+
+    fn read_start<'a>(&'a self, path: &'a Path, len: usize) -> Answer<'a, io::Result<Vec<u8>>> {
+        self.off_the_runtime(path, move |path| {
+            let mut content = Vec::new();
+            let limit = u64::try_from(len).unwrap_or(u64::MAX);
+            File::open(path)?.take(limit).read_to_end(&mut content)?;
+            Ok(content)
+        })
+    }
+
+    fn stamp<'a>(&'a self, path: &'a Path) -> Answer<'a, io::Result<Stamp>> {
+        self.off_the_runtime(path, |path| Ok(Stamp::of(&fs::metadata(path)?)))
+    }
+
+    fn list<'a>(
+        &'a self,
+        path: &'a Path,
+        entries_max: usize,
+    ) -> Answer<'a, io::Result<Vec<Listed>>> {
+        self.off_the_runtime(path, move |path| list(path, entries_max))
+    }
+
+    fn walk_lines<'a>(
+        &'a self,
+        path: &'a Path,
+        walk: Walk,
+        mut each: EachLine,
+    ) -> Answer<'a, io::Result<()>> {
+        let is_unwanted = Arc::new(AtomicBool::new(false));
+        let wanted = Wanted(Arc::clone(&is_unwanted));
+        Box::pin(async move {
+            let _wanted = wanted;
+            self.off_the_runtime(path, move |path| {
+                let mut each_wanted = |line: &[u8]| {
+                    if is_unwanted.load(Ordering::Relaxed) {
+                        return ControlFlow::Break(());
+                    }
+                    each(line)
+                };
+                walk_file(File::open(path)?, walk, &mut each_wanted)
+            })
+            .await
         })
     }
 
@@ -185,6 +325,114 @@ fn read_bounded(path: &Path, max_bytes: usize) -> io::Result<Vec<u8>> {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     Ok(content)
+}
+
+/// Somebody waits for a walk; dropped, nobody does.
+struct Wanted(Arc<AtomicBool>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Stamp {
+    fn of(found: &Metadata) -> Self {
+        let wall = |seconds: i64, nanoseconds: i64| {
+            Wall(
+                seconds
+                    .saturating_mul(1_000)
+                    .saturating_add(nanoseconds / 1_000_000),
+            )
+        };
+        Self {
+            len_bytes: found.len(),
+            modified: wall(found.mtime(), found.mtime_nsec()),
+            changed: wall(found.ctime(), found.ctime_nsec()),
+            is_dir: found.is_dir(),
+            is_file: found.is_file(),
+        }
+    }
+}
+
+fn list(path: &Path, entries_max: usize) -> io::Result<Vec<Listed>> {
+    let mut listed = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        let stamp = match entry.metadata() {
+            Ok(found) => Stamp::of(&found),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        if listed.len() == entries_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        listed.push(Listed {
+            name: entry.file_name(),
+            stamp,
+        });
+    }
+    Ok(listed)
+}
+
+fn walk_file(
+    file: File,
+    walk: Walk,
+    each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<()> {
+    // One byte more than allowed, so that a content of just that length is not too long.
+    let limit = walk.len_max.saturating_add(1);
+    match walk.encoding {
+        Encoding::Plain => walk_content(BufReader::new(file.take(limit)), walk, each),
+        Encoding::Gzip => {
+            let decoded = flate2::read::MultiGzDecoder::new(file).take(limit);
+            walk_content(BufReader::new(decoded), walk, each)
+        }
+        Encoding::Lz4 => {
+            let decoded = lz4_flex::frame::FrameDecoder::new(BufReader::new(file)).take(limit);
+            walk_content(BufReader::new(decoded), walk, each)
+        }
+    }
+}
+
+fn walk_content(
+    mut content: impl BufRead,
+    walk: Walk,
+    each: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+) -> io::Result<()> {
+    let mut line = Vec::new();
+    let mut read_len = 0_u64;
+    let mut is_in_line = false;
+    loop {
+        let chunk = match content.fill_buf() {
+            Ok(chunk) => chunk,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if chunk.is_empty() {
+            if is_in_line {
+                let _last = each(&line);
+            }
+            return Ok(());
+        }
+        let end = chunk.iter().position(|byte| *byte == b'\n');
+        let part = &chunk[..end.unwrap_or(chunk.len())];
+        let kept = part.len().min(walk.line_len_max - line.len());
+        line.extend_from_slice(&part[..kept]);
+        let used = part.len() + usize::from(end.is_some());
+        content.consume(used);
+        read_len += u64::try_from(used).unwrap_or(u64::MAX);
+        if read_len > walk.len_max {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        is_in_line = end.is_none();
+        if !is_in_line {
+            if each(&line).is_break() {
+                return Ok(());
+            }
+            line.clear();
+        }
+    }
 }
 
 fn system_statvfs(path: &Path) -> io::Result<Usage> {
@@ -224,7 +472,7 @@ mod tests {
     async fn a_file_is_read_whole_or_not_at_all() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("stat");
-        std::fs::write(&path, b"12345678").unwrap();
+        fs::write(&path, b"12345678").unwrap();
         let files = files();
         assert_eq!(files.read(&path, 8).await.unwrap(), b"12345678");
         let too_long = files.read(&path, 7).await.unwrap_err();
@@ -238,6 +486,154 @@ mod tests {
                 .unwrap()
                 .is_empty()
         );
+    }
+
+    /// The lines that a walk gives.
+    async fn walked(path: &Path, walk: Walk) -> (Vec<String>, io::Result<()>) {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&lines);
+        let each = Box::new(move |line: &[u8]| {
+            let line = String::from_utf8(line.to_vec()).unwrap();
+            let is_last = line == "stop";
+            kept.lock().unwrap().push(line);
+            if is_last {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        let result = files().walk_lines(path, walk, each).await;
+        let lines = std::mem::take(&mut *lines.lock().unwrap());
+        (lines, result)
+    }
+
+    const WALK: Walk = Walk {
+        encoding: Encoding::Plain,
+        len_max: 1 << 20,
+        line_len_max: 8,
+    };
+
+    #[tokio::test]
+    async fn lines_are_walked_to_the_end_or_the_break_and_long_ones_are_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list");
+        let table: [(&str, &[&str]); 7] = [
+            ("", &[]),
+            ("\n", &[""]),
+            ("one\n\ntwo\n", &["one", "", "two"]),
+            ("one\ntwo", &["one", "two"]),
+            ("123456789\nnext", &["12345678", "next"]),
+            ("12345678\nnext", &["12345678", "next"]),
+            ("one\nstop\nnever\n", &["one", "stop"]),
+        ];
+        for (content, expected) in table {
+            fs::write(&path, content).unwrap();
+            let (lines, result) = walked(&path, WALK).await;
+            result.unwrap();
+            assert_eq!(lines, expected, "{content:?}");
+        }
+        // A line across many buffers.
+        let long = format!("{}\nend\n", "x".repeat(100_000));
+        fs::write(&path, long).unwrap();
+        assert_eq!(walked(&path, WALK).await.0, ["xxxxxxxx", "end"]);
+    }
+
+    #[tokio::test]
+    async fn a_walk_is_bounded_also_where_the_file_is_compressed() {
+        use std::io::Write as _;
+
+        let dir = tempfile::tempdir().unwrap();
+        let content = "0123456\n".repeat(1_000);
+        let plain = dir.path().join("list");
+        fs::write(&plain, &content).unwrap();
+        let gzip = dir.path().join("list.gz");
+        let mut encoder = flate2::write::GzEncoder::new(
+            File::create(&gzip).unwrap(),
+            flate2::Compression::fast(),
+        );
+        encoder.write_all(content.as_bytes()).unwrap();
+        encoder.finish().unwrap();
+        let lz4 = dir.path().join("list.lz4");
+        let mut encoder = lz4_flex::frame::FrameEncoder::new(File::create(&lz4).unwrap());
+        encoder.write_all(content.as_bytes()).unwrap();
+        encoder.finish().unwrap();
+
+        for (path, encoding) in [
+            (&plain, Encoding::Plain),
+            (&gzip, Encoding::Gzip),
+            (&lz4, Encoding::Lz4),
+        ] {
+            let whole = Walk {
+                encoding,
+                len_max: 8_000,
+                ..WALK
+            };
+            let (lines, result) = walked(path, whole).await;
+            result.unwrap();
+            assert_eq!(lines.len(), 1_000, "{encoding:?}");
+            let short = Walk {
+                len_max: 7_999,
+                ..whole
+            };
+            let (lines, result) = walked(path, short).await;
+            assert_eq!(result.unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+            assert_eq!(lines.len(), 999, "{encoding:?}");
+        }
+        for encoding in [Encoding::Gzip, Encoding::Lz4] {
+            let walk = Walk { encoding, ..WALK };
+            walked(&plain, walk)
+                .await
+                .1
+                .expect_err("it is not compressed");
+        }
+    }
+
+    #[tokio::test]
+    async fn directories_are_listed_within_their_bound_and_files_stamped() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), b"1234").unwrap();
+        fs::create_dir(dir.path().join("folder")).unwrap();
+        std::os::unix::fs::symlink("nowhere", dir.path().join("link")).unwrap();
+        let files = files();
+        let mut listed = files.list(dir.path(), 3).await.unwrap();
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        let told: Vec<_> = listed
+            .iter()
+            .map(|entry| {
+                (
+                    entry.name.to_str().unwrap(),
+                    entry.stamp.is_file,
+                    entry.stamp.is_dir,
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("file", true, false),
+                ("folder", false, true),
+                ("link", false, false)
+            ]
+        );
+        let error = files.list(dir.path(), 2).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+
+        let path = dir.path().join("file");
+        let then = std::time::UNIX_EPOCH + Duration::from_millis(1_700_000_000_123);
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_modified(then)
+            .unwrap();
+        let stamp = files.stamp(&path).await.unwrap();
+        assert_eq!(
+            (stamp.len_bytes, stamp.modified),
+            (4, Wall(1_700_000_000_123))
+        );
+        assert!(stamp.changed > stamp.modified);
+        assert_eq!(files.read_start(&path, 2).await.unwrap(), b"12");
+        assert_eq!(files.read_start(&path, 9).await.unwrap(), b"1234");
     }
 
     #[tokio::test]

@@ -5,20 +5,29 @@
 //! a system call still holds (a thread, a lookup) stays counted until the call returns. No check opens a file or a
 //! socket any other way: later the same calls will be answered by a process with fewer rights.
 
+pub mod bus;
 pub mod commands;
 pub mod files;
 pub mod net;
+pub mod processes;
+pub mod state;
 pub mod tls;
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::{future::Future, path::Path, pin::Pin, sync::Arc};
 
-use vigie_core::time::Elapsed;
-use vigie_platform::clock::{Clock, wait_until};
+use vigie_core::{id::CheckName, time::Elapsed};
+use vigie_platform::{
+    clock::{Clock, wait_until},
+    disk::Disk,
+};
 
 pub use self::{
+    bus::Bus,
     commands::{Command, CommandError, CommandOutput, Commands},
-    files::{Files, LocalFiles, Statvfs, Usage},
+    files::{EachLine, Encoding, Files, Listed, LocalFiles, Stamp, Statvfs, Usage, Walk},
     net::{Net, ResolveError},
+    processes::{Process, Processes},
+    state::CheckState,
 };
 
 /// The future of one call; dropping it is safe.
@@ -30,12 +39,18 @@ const MARGIN_MS: u64 = 100;
 /// The handles of one run.
 #[derive(Clone)]
 pub struct Context {
-    /// Small files and file systems.
+    /// Files and file systems.
     pub files: Arc<dyn Files>,
     /// Names and connections.
     pub net: Net,
     /// Child processes.
     pub commands: Commands,
+    /// The system bus.
+    pub bus: Bus,
+    /// The processes that run.
+    pub processes: Processes,
+    /// What the check keeps from one life of the agent to the next.
+    pub state: CheckState,
     /// Both clocks.
     pub clock: Arc<dyn Clock>,
     /// When the runner drops the run.
@@ -50,8 +65,29 @@ impl Context {
             files: Arc::new(LocalFiles::new(Arc::clone(&clock))),
             net: Net::of_this_machine(),
             commands: Commands::new(Arc::clone(&clock)),
+            bus: Bus::of_this_machine(),
+            processes: Processes::at("/proc", Arc::clone(&clock)),
+            state: CheckState::default(),
             clock,
             deadline: Elapsed(u64::MAX),
+        }
+    }
+
+    /// The same handles, with the state folder of an agent, so that checks can remember.
+    #[must_use]
+    pub fn with_state(self, disk: Arc<dyn Disk>, state_dir: &Path) -> Self {
+        Self {
+            state: CheckState::of_agent(disk, state_dir),
+            ..self
+        }
+    }
+
+    /// The same handles for a run of `check` that ends at `deadline`.
+    #[must_use]
+    pub fn of_run(&self, check: &CheckName, deadline: Elapsed) -> Self {
+        Self {
+            state: self.state.of_check(check),
+            ..self.until(deadline)
         }
     }
 

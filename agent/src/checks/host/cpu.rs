@@ -6,6 +6,8 @@
 //! The first run has nothing to compare with: it reads twice, [`FIRST_WINDOW`] apart. That is long enough to say that a
 //! machine is not busy, and too short to say that it is (the agent's own start would be seen), so that a first run above
 //! a limit is `unknown` and the next one decides.
+//!
+//! Beside the shares it gives the kernel's totals, from which a graph makes shares over any time it likes.
 
 use std::time::Duration;
 
@@ -24,6 +26,7 @@ use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
 
 const USED: MetricId = MetricId("vigie_host_cpu_used_ratio");
 const MODE: MetricId = MetricId("vigie_host_cpu_mode_ratio");
+const SECONDS: MetricId = MetricId("vigie_host_cpu_seconds_total");
 
 /// The kind `cpu`.
 pub static KIND: Kind = Kind {
@@ -40,6 +43,12 @@ pub static KIND: Kind = Kind {
             id: MODE,
             metric_type: MetricType::Gauge,
             help: "Share of processor time spent in a mode since the check's last run.",
+            label: "mode",
+        },
+        MetricSpec {
+            id: SECONDS,
+            metric_type: MetricType::Counter,
+            help: "Processor time spent in a mode since the machine started, of all processors together.",
             label: "mode",
         },
     ],
@@ -69,6 +78,7 @@ type Ticks = [u64; MODES.len()];
 struct Cpu {
     used: Limits<Percent>,
     earlier: Option<Ticks>,
+    totals: Ticks,
 }
 
 fn build(section: &mut Section<'_>) -> Option<Box<dyn Check>> {
@@ -76,6 +86,7 @@ fn build(section: &mut Section<'_>) -> Option<Box<dyn Check>> {
     Some(Box::new(Cpu {
         used,
         earlier: None,
+        totals: Ticks::default(),
     }))
 }
 
@@ -98,7 +109,15 @@ impl Cpu {
         };
         let now = read(context).await?;
         self.earlier = Some(now);
-        Ok(self.judge(&elapsed(&earlier, &now), is_first))
+        self.totals = totals(&self.totals, &now);
+        let observation = self.judge(&elapsed(&earlier, &now), is_first);
+        let hz = rustix::param::clock_ticks_per_second();
+        Ok(MODES
+            .iter()
+            .zip(self.totals)
+            .fold(observation, |observation, (mode, ticks)| {
+                observation.measure_labelled(SECONDS, mode, seconds(ticks, hz))
+            }))
     }
 
     fn judge(&self, spent: &Ticks, is_first: bool) -> Observation {
@@ -160,6 +179,23 @@ pub(super) fn processors(stat: &str) -> usize {
 /// that counts as nothing spent.
 fn elapsed(earlier: &Ticks, now: &Ticks) -> Ticks {
     std::array::from_fn(|mode| now[mode].saturating_sub(earlier[mode]))
+}
+
+/// What is shown after `shown` when the kernel says `now`: no mode goes back, since that would look like a restart of the
+/// machine and add all its time anew, unless all of them together do.
+fn totals(shown: &Ticks, now: &Ticks) -> Ticks {
+    if now.iter().sum::<u64>() < shown.iter().sum() {
+        return *now;
+    }
+    std::array::from_fn(|mode| now[mode].max(shown[mode]))
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "ticks of a machine up for a thousand years fit 53 bits"
+)]
+fn seconds(ticks: u64, hz: u64) -> f64 {
+    ticks as f64 / hz as f64
 }
 
 #[cfg(test)]
@@ -225,6 +261,41 @@ mod tests {
             .map(|m| m.value)
             .sum();
         assert!((modes - 1.0).abs() < 1e-9);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn totals_are_the_kernels_in_seconds() {
+        let machine = Machine::default();
+        machine.file(STAT, EARLIER);
+        let mut check = settings(&KIND, "").unwrap();
+        let seen = check.run(&machine.context()).await.remove(0);
+        assert_eq!(
+            seen.reason, CPU_FIRST,
+            "no tick went by, and totals are there"
+        );
+        let hz = rustix::param::clock_ticks_per_second();
+        let totals: Vec<_> = seen
+            .measurements
+            .iter()
+            .filter(|measured| measured.metric == SECONDS)
+            .map(|measured| (measured.label, measured.value))
+            .collect();
+        let truth = [45_553, 13_644, 9_475, 304_369, 481, 0, 40, 45];
+        let truth = truth.map(|ticks| seconds(ticks, hz));
+        assert_eq!(totals, MODES.into_iter().zip(truth).collect::<Vec<_>>());
+        assert!((seconds(12_345, 100) - 123.45).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_mode_that_goes_back_stands_still_and_a_machine_that_begins_anew_begins_anew() {
+        let shown = [100, 0, 50, 1_000, 30, 0, 0, 0];
+        let iowait_back = [110, 0, 50, 1_090, 20, 0, 0, 0];
+        assert_eq!(
+            totals(&shown, &iowait_back),
+            [110, 0, 50, 1_090, 30, 0, 0, 0]
+        );
+        let anew = [1, 0, 1, 20, 0, 0, 0, 0];
+        assert_eq!(totals(&shown, &anew), anew);
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,7 +19,7 @@ use vigie_platform::{
 
 use crate::checks::{
     Check, Context, Kind,
-    context::{Answer, Files, Statvfs, Usage},
+    context::{Answer, EachLine, Files, Listed, Stamp, Statvfs, Usage, Walk},
 };
 
 /// What `statvfs` of a mount answers.
@@ -98,6 +98,39 @@ impl Files for Machine {
         Box::pin(std::future::ready(content))
     }
 
+    fn read_start<'a>(&'a self, path: &'a Path, len: usize) -> Answer<'a, io::Result<Vec<u8>>> {
+        Box::pin(async move {
+            let mut content = self.read(path, usize::MAX).await?;
+            content.truncate(len);
+            Ok(content)
+        })
+    }
+
+    fn stamp<'a>(&'a self, _path: &'a Path) -> Answer<'a, io::Result<Stamp>> {
+        Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
+    }
+
+    fn list<'a>(
+        &'a self,
+        _path: &'a Path,
+        _entries_max: usize,
+    ) -> Answer<'a, io::Result<Vec<Listed>>> {
+        Box::pin(std::future::ready(Err(io::ErrorKind::Unsupported.into())))
+    }
+
+    fn walk_lines<'a>(
+        &'a self,
+        path: &'a Path,
+        _walk: Walk,
+        mut each: EachLine,
+    ) -> Answer<'a, io::Result<()>> {
+        Box::pin(async move {
+            let content = self.read(path, usize::MAX).await?;
+            let _whole = content.split(|byte| *byte == b'\n').try_for_each(&mut each);
+            Ok(())
+        })
+    }
+
     fn statvfs<'a>(&'a self, path: &'a Path) -> Answer<'a, Statvfs> {
         let mut inner = self.0.lock().unwrap();
         inner.asked.push(path.to_owned());
@@ -142,4 +175,43 @@ pub(super) fn measured(observation: &Observation, metric: MetricId) -> f64 {
         .find(|m| m.metric == metric)
         .unwrap()
         .value
+}
+
+/// Writes one file of a machine whose files stand below `root`.
+pub(super) fn write_below(root: &Path, path: &str, content: impl AsRef<[u8]>) {
+    let path = root.join(path);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, content).unwrap();
+}
+
+/// Sets when a file below `root` was last written.
+pub(super) fn written_at(root: &Path, path: &str, at: vigie_core::time::Wall) {
+    let at = std::time::UNIX_EPOCH + std::time::Duration::from_millis(at.0.try_into().unwrap());
+    std::fs::File::open(root.join(path))
+        .unwrap()
+        .set_modified(at)
+        .unwrap();
+}
+
+/// The machine that the test runs on, at a moment of the test's choosing.
+pub(super) fn machine_at(
+    now: vigie_core::time::Wall,
+) -> (Context, Arc<vigie_platform::clock::ManualClock>) {
+    let clock = Arc::new(vigie_platform::clock::ManualClock::at(
+        vigie_core::time::Now {
+            wall: now,
+            elapsed: Elapsed(1_000_000),
+        },
+    ));
+    let context =
+        Context::of_this_machine(Arc::clone(&clock) as Arc<dyn vigie_platform::clock::Clock>);
+    (context, clock)
+}
+
+/// Writes a program of the test's own.
+pub(super) fn script(path: &Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }

@@ -374,28 +374,6 @@ fn the_examples_of_this_family_are_accepted() {
     }
 }
 
-#[test]
-fn metric_names_pass_promtools_rules() {
-    use crate::checks::host::{cpu, load, memory};
-
-    for kind in [&cpu::KIND, &load::KIND, &memory::KIND, &KIND] {
-        for metric in kind.metrics {
-            let name = metric.id.0;
-            let is_well_written = name
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-            assert!(is_well_written && name.starts_with("vigie_host_"), "{name}");
-            for suffix in ["_total", "_count", "_sum", "_bucket", "_info"] {
-                assert!(
-                    !name.ends_with(suffix),
-                    "{name}: a gauge must not end in {suffix}"
-                );
-            }
-            assert!(metric.help.ends_with('.'), "{name}");
-        }
-    }
-}
-
 #[tokio::test]
 async fn the_root_of_this_machine_is_measured_as_statvfs_says() {
     let mut check = settings(&KIND, "mount = \"/\"").unwrap();

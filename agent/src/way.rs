@@ -1,0 +1,230 @@
+//! The way to the collector that both lanes share: one HTTPS connection with this node's certificate, to one address at
+//! a time.
+//!
+//! Owns the client, the address in use and who goes first. The client is made anew after every failure, every five
+//! minutes and after a renewal: a connection kept alive pins an address that DNS may have moved, and the certificate it
+//! began with. It follows no redirect and reads no proxy from the environment.
+//!
+//! **Lines of evidence never wait for samples.** A request of the entries lane goes at once, over a second connection if
+//! need be. Samples wait while one is under way ([`Way::quiet`]), so that usually one connection serves both. Only the
+//! entries lane changes the address: what it finds out about one counts for both, and a receiver of samples that fails
+//! alone takes no evidence to another address.
+//!
+//! Holds nothing that a dropped future could leave behind: a turn ends when its [`Turn`] is dropped.
+
+use std::{
+    error::Error as StdError,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+use vigie_core::time::Elapsed;
+use vigie_platform::clock::Clock;
+
+use crate::join::identity::Identity;
+
+/// Longest time to connect, TLS included.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a client serves before names are looked up anew.
+pub(crate) const CLIENT_LIFE_MS: u64 = 5 * 60 * 1_000;
+
+/// Changes of what is under way that samples wait for: the beginnings and ends of a few requests of 512 lines.
+const TURNS_MAX: usize = 16;
+
+/// Where the collector is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Targets {
+    /// Addresses of one collector (`https://host[:port]`), never empty.
+    pub collectors: Vec<String>,
+    /// The proxy that is asked to CONNECT.
+    pub proxy: Option<String>,
+}
+
+/// The connection, or the next one. Clones share it.
+#[derive(Clone)]
+pub struct Way {
+    state: Arc<Mutex<State>>,
+    /// Requests of the entries lane that are under way: one, or none.
+    entries_under_way: watch::Sender<usize>,
+}
+
+struct State {
+    targets: watch::Receiver<Targets>,
+    identity: watch::Receiver<Arc<Identity>>,
+    clock: Arc<dyn Clock>,
+    current: Targets,
+    index: usize,
+    client: Option<(reqwest::Client, Elapsed)>,
+    /// Counts the clients, so that who failed with an old one does not take the new one away.
+    life: u64,
+}
+
+/// What one request goes over.
+pub struct Stretch {
+    /// The client; its pool holds the connection.
+    pub client: reqwest::Client,
+    /// The address, without a slash at its end.
+    pub address: String,
+    life: u64,
+}
+
+/// A request of the entries lane is under way until this is dropped.
+pub struct Turn(watch::Sender<usize>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
+impl Way {
+    /// The way to the first of `targets`.
+    #[must_use]
+    pub fn new(
+        targets: watch::Receiver<Targets>,
+        identity: watch::Receiver<Arc<Identity>>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let current = targets.borrow().clone();
+        Self {
+            state: Arc::new(Mutex::new(State {
+                targets,
+                identity,
+                clock,
+                current,
+                index: 0,
+                client: None,
+                life: 0,
+            })),
+            entries_under_way: watch::Sender::new(0),
+        }
+    }
+
+    /// The address in use.
+    #[must_use]
+    pub fn address(&self) -> String {
+        self.state().address().to_owned()
+    }
+
+    /// The next request goes to the next address, over a new connection.
+    pub fn try_another(&self) {
+        let mut state = self.state();
+        state.client = None;
+        state.index = (state.index + 1) % state.current.collectors.len().max(1);
+    }
+
+    /// The next request goes over a new connection, to the same address, unless somebody has seen to that already.
+    pub fn renew(&self, failed: &Stretch) {
+        let mut state = self.state();
+        if state.life == failed.life {
+            state.client = None;
+        }
+    }
+
+    /// Says that a request of the entries lane is under way.
+    #[must_use]
+    pub fn turn(&self) -> Turn {
+        self.entries_under_way.send_modify(|count| *count += 1);
+        Turn(self.entries_under_way.clone())
+    }
+
+    /// Returns once no request of the entries lane is under way. Each ends within its own time limit, and so does this:
+    /// a long backlog of evidence takes the connection, but does not silence the samples.
+    pub async fn quiet(&self) {
+        let mut under_way = self.entries_under_way.subscribe();
+        for _ in 0..TURNS_MAX {
+            if *under_way.borrow_and_update() == 0 {
+                return;
+            }
+            // The sender lives as long as `self`.
+            if under_way.changed().await.is_err() {
+                return;
+            }
+            // Whoever ended a request has yet to give its connection back to the pool.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What the next request goes over.
+    ///
+    /// # Errors
+    /// When no client can be made of the identity and the settings, in words.
+    pub fn stretch(&self) -> Result<Stretch, String> {
+        let mut state = self.state();
+        let client = state.client()?;
+        Ok(Stretch {
+            client,
+            address: state.address().trim_end_matches('/').to_owned(),
+            life: state.life,
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn address(&self) -> &str {
+        // The settings name at least one.
+        self.current
+            .collectors
+            .get(self.index)
+            .map_or("", String::as_str)
+    }
+
+    fn client(&mut self) -> Result<reqwest::Client, String> {
+        let now = self.clock.elapsed();
+        if self.targets.has_changed().unwrap_or(false) {
+            self.current = self.targets.borrow_and_update().clone();
+            self.index = 0;
+            self.client = None;
+        }
+        if self.identity.has_changed().unwrap_or(false) {
+            self.identity.mark_unchanged();
+            self.client = None;
+        }
+        if let Some((client, made)) = &self.client
+            && now.since_ms(*made) < CLIENT_LIFE_MS
+        {
+            return Ok(client.clone());
+        }
+        let identity = self.identity.borrow().clone();
+        let tls = identity.client_config().map_err(|error| chain(&error))?;
+        let mut builder = client_builder(tls).https_only(true);
+        if let Some(proxy) = &self.current.proxy {
+            let proxy = reqwest::Proxy::https(proxy).map_err(|error| chain(&error))?;
+            builder = builder.proxy(proxy);
+        }
+        let client = builder.build().map_err(|error| chain(&error))?;
+        self.client = Some((client.clone(), now));
+        self.life += 1;
+        Ok(client)
+    }
+}
+
+/// A client of one idle connection that follows no redirect. Each request brings its own time limit.
+pub(crate) fn client_builder(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .http1_only()
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent(concat!("vigie-agent/", env!("CARGO_PKG_VERSION")))
+        .pool_max_idle_per_host(1)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .no_proxy()
+}
+
+/// An error and its causes on one line.
+pub(crate) fn chain(error: &dyn StdError) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

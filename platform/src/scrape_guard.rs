@@ -1,0 +1,521 @@
+//! What a listener for metrics demands of those who read them, and the listener that demands it.
+//!
+//! Metrics of a hospital's servers say what runs where and what is broken: nobody reads them over a network without
+//! proving who they are. So on the loopback address nothing is demanded unless the settings say so; elsewhere a listener
+//! speaks TLS under a certificate of its own, and asks for a client certificate of a given CA, for a bearer token, or for
+//! both. All that is configured is demanded, wherever it listens.
+//!
+//! ```text
+//! [scrape]
+//! certificate_file = "/etc/vigie/scrape/cert.pem"     # the listener's certificate, with the chain up to its CA
+//! key_file         = "/etc/vigie/scrape/key.pem"      # its key, mode 0600
+//! client_ca_file   = "/etc/vigie/scrape/clients.pem"  # who may read: holders of a certificate of this CA …
+//! bearer_file      = "/etc/vigie/secrets/scrape"      # … and of this token, mode 0600
+//! ```
+//!
+//! Owns the reading and the judging of that section, TLS handshakes with their deadline, and the comparison of tokens.
+//! HTTP is the caller's: it hands over the `Authorization` header of **every** request and answers 401 with [`CHALLENGE`]
+//! if that does not do. Files are read when settings are read, so that `check-config` finds what is wrong with them, a
+//! reload takes up new ones, and a refused reload leaves the old ones in force.
+//!
+//! It must never let a connection or a request pass because something could not be judged. Dropping the listener ends
+//! its handshakes; connections that were handed out belong to the caller.
+
+use std::{
+    error::Error,
+    fmt, io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
+};
+use rustls_pki_types::CertificateDer;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tracing::{debug, warn};
+use vigie_core::digest::Digest;
+
+use crate::{
+    settings_file::{Complaint, SecretFile, Section},
+    tls::{self, HotCredential, SecretKey, TlsError},
+};
+
+/// The value of `WWW-Authenticate` beside a 401 (RFC 6750 section 3).
+pub const CHALLENGE: &str = "Bearer realm=\"metrics\"";
+
+/// What somebody may guess is no token; 16 characters of base64 are 96 bits.
+const TOKEN_LEN_MIN: usize = 16;
+
+/// A token travels in a header, and the smallest buffers for those hold 8 KiB.
+const TOKEN_LEN_MAX: usize = 1024;
+
+/// How long a TLS handshake may take: two round trips, even on a bad line.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Handshakes at a time. Scrapers are few; more are somebody who knocks without a key.
+const HANDSHAKES_MAX: usize = 16;
+
+/// How long to wait after an error of accepting, such as too many open files, which does not pass at once.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a listener for metrics demands. Two are equal if they were read from the same certificates, key and token.
+#[derive(Clone)]
+pub struct ScrapeGuard {
+    tls: Option<Tls>,
+    /// Of the token, so that comparing takes as long whatever is wrong with what is shown.
+    token_sha256: Option<Digest>,
+}
+
+#[derive(Clone)]
+struct Tls {
+    config: Arc<ServerConfig>,
+    asks_for_certificate: bool,
+    /// Of everything that `config` was made from.
+    sha256: Digest,
+}
+
+/// What was shown does not do: the answer is 401 with [`CHALLENGE`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no bearer token, or not the right one")]
+pub struct Unauthorised;
+
+impl ScrapeGuard {
+    /// Demands nothing.
+    #[must_use]
+    pub const fn open() -> Self {
+        Self {
+            tls: None,
+            token_sha256: None,
+        }
+    }
+
+    /// Reads the section `[scrape]` of `root` and every file that it names; without that section, demands nothing.
+    ///
+    /// `None` if something is wrong, which is noted.
+    #[must_use]
+    pub fn read(root: &Section<'_>) -> Option<Self> {
+        let section = root.sub_or_empty("scrape");
+        let tls = read_tls(&section);
+        let token = section
+            .secret_file("bearer_file")
+            .try_map(|f| read_token(&f));
+        let token = unless_wrong(&section, "bearer_file", token.optional());
+        section.finish();
+        Some(Self {
+            tls: tls?,
+            token_sha256: token?,
+        })
+    }
+
+    /// Notes a mistake at `key` of `section`, where `address` was read, if other machines could read metrics there without
+    /// proving who they are.
+    pub fn judge_address(&self, section: &Section<'_>, key: &str, address: SocketAddr) {
+        let proves = self.token_sha256.is_some()
+            || self
+                .tls
+                .as_ref()
+                .is_some_and(|tls| tls.asks_for_certificate);
+        let (what, mend) = match &self.tls {
+            _ if address.ip().is_loopback() => return,
+            Some(_) if proves => return,
+            Some(_) => (
+                "metrics would be open to whoever asks, though encrypted",
+                "write `client_ca_file` or `bearer_file` into `[scrape]` too",
+            ),
+            None => (
+                "metrics would be open to other machines",
+                "write an address of this machine alone, such as 127.0.0.1, or a section `[scrape]` with \
+                 `certificate_file`, `key_file`, and `client_ca_file` or `bearer_file`",
+            ),
+        };
+        section.mistake(key, format!("`{key}`: {what}"), mend);
+    }
+
+    /// How an address begins that a scraper is given.
+    #[must_use]
+    pub const fn scheme(&self) -> &'static str {
+        match self.tls {
+            Some(_) => "https",
+            None => "http",
+        }
+    }
+
+    /// Whether a request with this `Authorization` header may be answered.
+    ///
+    /// # Errors
+    /// When a token is demanded and this is not it.
+    pub fn authorise(&self, authorization: Option<&[u8]>) -> Result<(), Unauthorised> {
+        let Some(expected) = &self.token_sha256 else {
+            return Ok(());
+        };
+        let shown = Digest::of(authorization.and_then(bearer).ok_or(Unauthorised)?);
+        aws_lc_rs::constant_time::verify_slices_are_equal(&shown.0, &expected.0)
+            .map_err(|_| Unauthorised)
+    }
+}
+
+impl PartialEq for ScrapeGuard {
+    fn eq(&self, other: &Self) -> bool {
+        let tls = |guard: &Self| guard.tls.as_ref().map(|tls| tls.sha256);
+        tls(self) == tls(other) && self.token_sha256 == other.token_sha256
+    }
+}
+
+impl Eq for ScrapeGuard {}
+
+impl fmt::Debug for ScrapeGuard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ScrapeGuard")
+            .field("tls", &self.tls.is_some())
+            .field(
+                "certificate",
+                &self
+                    .tls
+                    .as_ref()
+                    .is_some_and(|tls| tls.asks_for_certificate),
+            )
+            .field("token", &self.token_sha256.is_some())
+            .finish()
+    }
+}
+
+/// The token of an `Authorization` header (RFC 6750 section 2.1); the scheme's case does not matter (RFC 9110 section 11.1).
+fn bearer(authorization: &[u8]) -> Option<&[u8]> {
+    const SCHEME: &[u8] = b"bearer ";
+    let (scheme, token) = authorization.split_at_checked(SCHEME.len())?;
+    scheme
+        .eq_ignore_ascii_case(SCHEME)
+        .then(|| token.trim_ascii())
+}
+
+/// A key's value that may be absent, but not wrong.
+fn unless_wrong<T>(section: &Section<'_>, key: &str, value: Option<T>) -> Option<Option<T>> {
+    (value.is_some() || !section.has(key)).then_some(value)
+}
+
+/// `None` if something is wrong, `Some(None)` if there is to be no TLS.
+fn read_tls(section: &Section<'_>) -> Option<Option<Tls>> {
+    let chain = section.path("certificate_file").try_map(|path| {
+        tls::load_certificates(&path)
+            .map_err(|error| unusable(&error, "put the certificate there as PEM"))
+    });
+    let key = section.secret_file("key_file").try_map(|file| {
+        read_key(&file).map_err(|error| {
+            let mend =
+                "put the key there as PEM, in a file of mode 0600 that the program's account owns";
+            unusable(&*error, mend)
+        })
+    });
+    let clients = section.path("client_ca_file").try_map(|path| {
+        let read = tls::load_certificates(&path).and_then(|authorities| {
+            let verifier = client_verifier(&authorities, &path.display().to_string())?;
+            Ok((authorities, verifier))
+        });
+        read.map_err(|error| unusable(&error, "put the certificate of a CA there as PEM"))
+    });
+    let clients = unless_wrong(section, "client_ca_file", clients.optional());
+    let wants_tls = ["certificate_file", "key_file", "client_ca_file"]
+        .iter()
+        .any(|key| section.has(key));
+    if !wants_tls {
+        return Some(None);
+    }
+    let (chain, key) = (chain.required(), key.required());
+    let (chain, key, clients) = (chain?, key?, clients?);
+
+    let authorities = clients.iter().flat_map(|(authorities, _)| authorities);
+    let mut parts: Vec<&[u8]> = vec![key.der().secret_der()];
+    parts.extend(chain.iter().map(|certificate| &**certificate));
+    // Between the chain and the CAs, so that one is never taken for the other.
+    parts.push(b"clients");
+    parts.extend(authorities.map(|certificate| &**certificate));
+    let sha256 = Digest::of_parts(&parts);
+    let asks_for_certificate = clients.is_some();
+    let verifier = clients.map(|(_, verifier)| verifier);
+    match server_config(chain, &key, verifier) {
+        Ok(config) => Some(Some(Tls {
+            config: Arc::new(config),
+            asks_for_certificate,
+            sha256,
+        })),
+        Err(error) => {
+            let what = format!("`key_file`: {}", told(&error));
+            let mend = "write the key that belongs to `certificate_file`";
+            section.mistake("key_file", what, mend);
+            None
+        }
+    }
+}
+
+fn read_key(file: &SecretFile) -> Result<SecretKey, Box<dyn Error>> {
+    let pem = file.read()?;
+    Ok(SecretKey::parse(
+        pem.expose(),
+        &file.path().display().to_string(),
+    )?)
+}
+
+fn read_token(file: &SecretFile) -> Result<Digest, Complaint> {
+    const MEND: &str = "put a long random word there, such as `openssl rand -hex 32` prints, in a file of mode 0600 that \
+                        the program's account owns";
+    let token = file.read().map_err(|error| unusable(&error, MEND))?;
+    let complaint = |what: String| {
+        let path = file.path().display();
+        Err(Complaint::new(format!("{what} in {path}"), MEND))
+    };
+    // The grammar of a token in a header: RFC 6750 section 2.1.
+    let is_of_token = |c: &u8| c.is_ascii_alphanumeric() || b"-._~+/=".contains(c);
+    match token.expose() {
+        token if token.len() < TOKEN_LEN_MIN => complaint("too short a token".to_owned()),
+        token if token.len() > TOKEN_LEN_MAX => complaint("too long a token".to_owned()),
+        token if !token.iter().all(is_of_token) => {
+            complaint("characters that no token has".to_owned())
+        }
+        token => Ok(Digest::of(token)),
+    }
+}
+
+fn unusable(error: &dyn Error, mend: &str) -> Complaint {
+    Complaint::new(told(error), mend)
+}
+
+/// An error with its causes.
+fn told(error: &dyn Error) -> String {
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
+    causes.fold(error.to_string(), |what, cause| format!("{what}: {cause}"))
+}
+
+fn client_verifier(
+    authorities: &[CertificateDer<'static>],
+    origin: &str,
+) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for authority in authorities {
+        roots
+            .add(authority.clone())
+            .map_err(|source| TlsError::Root {
+                origin: origin.to_owned(),
+                source,
+            })?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), tls::provider())
+        .build()
+        .map_err(|error| TlsError::Root {
+            origin: origin.to_owned(),
+            source: rustls::Error::General(error.to_string()),
+        })
+}
+
+fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: &SecretKey,
+    clients: Option<Arc<dyn ClientCertVerifier>>,
+) -> Result<ServerConfig, TlsError> {
+    let own = Arc::new(HotCredential::new(chain, key)?);
+    let builder = ServerConfig::builder_with_provider(tls::provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|source| TlsError::Build { source })?;
+    let builder = match clients {
+        Some(verifier) => builder.with_client_cert_verifier(verifier),
+        None => builder.with_no_client_auth(),
+    };
+    let mut config = builder.with_cert_resolver(own);
+    // Who reads proves it at each handshake; see `tls`.
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// A listener that hands out only connections which have shown what the guard in force demands of a connection.
+pub struct GuardedListener {
+    listener: TcpListener,
+    guard: watch::Receiver<Arc<ScrapeGuard>>,
+    handshakes: JoinSet<Option<Accepted>>,
+}
+
+/// A connection that may speak. What its requests must show, the guard in force says at each of them.
+pub struct Accepted {
+    /// What to speak HTTP/1.1 over.
+    pub stream: GuardedStream,
+    /// Who speaks.
+    pub peer: SocketAddr,
+    /// What was demanded of it. When another guard comes into force, the connection should end: see
+    /// [`replaced`].
+    pub guard: Arc<ScrapeGuard>,
+}
+
+impl GuardedListener {
+    /// Guards `listener` by what stands in `guard` at each moment. The sender may replace it.
+    #[must_use]
+    pub fn new(listener: TcpListener, guard: watch::Receiver<Arc<ScrapeGuard>>) -> Self {
+        Self {
+            listener,
+            guard,
+            handshakes: JoinSet::new(),
+        }
+    }
+
+    /// The guard in force, to be looked at for each request.
+    #[must_use]
+    pub fn guard(&self) -> watch::Receiver<Arc<ScrapeGuard>> {
+        self.guard.clone()
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// The next connection that may speak. Never waits for a single peer: handshakes run beside each other, each with a
+    /// deadline. Cancel-safe. Errors of accepting are logged and waited out.
+    pub async fn accept(&mut self) -> Accepted {
+        loop {
+            tokio::select! {
+                Some(ended) = self.handshakes.join_next() => {
+                    // One that began under another guard has not shown what is demanded now.
+                    if let Ok(Some(accepted)) = ended
+                        && Arc::ptr_eq(&accepted.guard, &self.guard.borrow())
+                    {
+                        return accepted;
+                    }
+                }
+                incoming = self.listener.accept(), if self.handshakes.len() < HANDSHAKES_MAX => match incoming {
+                    Ok((stream, peer)) => {
+                        let guard = Arc::clone(&self.guard.borrow());
+                        match &guard.tls {
+                            None => {
+                                let stream = GuardedStream::Plain(stream);
+                                return Accepted { stream, peer, guard };
+                            }
+                            Some(tls) => {
+                                let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
+                                self.handshakes.spawn(shake_hands(acceptor, stream, peer, guard));
+                            }
+                        }
+                    }
+                    Err(error) => {
+                        warn!(%error, "cannot accept a connection for metrics");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+            }
+        }
+    }
+}
+
+async fn shake_hands(
+    acceptor: TlsAcceptor,
+    stream: TcpStream,
+    peer: SocketAddr,
+    guard: Arc<ScrapeGuard>,
+) -> Option<Accepted> {
+    match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => Some(Accepted {
+            stream: GuardedStream::Tls(Box::new(stream)),
+            peer,
+            guard,
+        }),
+        // Not a warning: whoever reaches the port could fill the log.
+        Ok(Err(error)) => {
+            debug!(%peer, %error, "a TLS handshake for metrics failed");
+            None
+        }
+        Err(_) => {
+            debug!(%peer, "a TLS handshake for metrics took too long");
+            None
+        }
+    }
+}
+
+/// Returns when another guard than `guard` is in force, or none any more.
+pub async fn replaced(guard: &Arc<ScrapeGuard>, mut in_force: watch::Receiver<Arc<ScrapeGuard>>) {
+    // An error says that nobody can change it any more: the listener is gone.
+    let _ = in_force
+        .wait_for(|current| !Arc::ptr_eq(current, guard))
+        .await;
+}
+
+/// The bytes of a connection for metrics.
+pub enum GuardedStream {
+    /// Nothing between.
+    Plain(TcpStream),
+    /// TLS between.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl AsyncRead for GuardedStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for GuardedStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
