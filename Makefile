@@ -24,8 +24,9 @@ lint:
 	cargo clippy --workspace --all-targets -- -D warnings
 	if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; fi
 
-# The programs as they are shipped, each built alone so that the other's features do not weigh on it.
+# The programs as they are shipped, each built alone so that the other's features do not weigh on it, beside their peers.
 bench:
+	packaging/install-test-packages.sh
 	cargo build --profile agent --locked -p vigie-agent
 	cargo build --release --locked -p vigie-collector
 	install -D -t $(SHIPPED) $(TARGET)/agent/vigie-agent $(TARGET)/release/vigie-collector

@@ -7,7 +7,8 @@ set -eu
 
 # command:package
 NEEDED='nginx:nginx-light python3:python3 prometheus:prometheus victoria-metrics:victoria-metrics
-    prometheus-node-exporter:prometheus-node-exporter chronyd:chrony fusermount3:fuse3 dbus-daemon:dbus-daemon'
+    prometheus-node-exporter:prometheus-node-exporter chronyd:chrony fusermount3:fuse3 dbus-daemon:dbus-daemon
+    /lib/systemd/systemd:systemd busctl:systemd ip:iproute2 unshare:util-linux'
 
 # Servers live where only root's PATH looks.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"

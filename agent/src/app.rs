@@ -4,8 +4,8 @@
 //! signals. Nothing here decides: it wires. Whoever passes another [`Clock`] or [`Disk`] drives the same agent, which is
 //! how the tests of the whole system do it.
 //!
-//! **Stop.** The runner ends first, then `agent.stop` is written, then what is left is handed in once; all within
-//! `STOP_WITHIN`, after which the process ends anyway: everything that must survive is on disk by then.
+//! **Stop.** The runner ends first, then `agent.stop` is written, then what is left is handed in once, lines before samples; all
+//! within `STOP_WITHIN`, after which the process ends anyway: everything that must survive is on disk by then.
 //! **Reload.** New settings are read beside the running ones and take their place only if nothing is wrong with them.
 
 use std::{
@@ -62,6 +62,9 @@ use crate::{
 
 /// How long a stop may take; systemd waits 90 s by default before it kills.
 const STOP_WITHIN: Duration = Duration::from_secs(10);
+
+/// How much of that the last lines have for themselves before the last samples go too.
+const LINES_ALONE_FOR: Duration = Duration::from_secs(5);
 
 /// The kernel's name for this boot.
 const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
@@ -345,7 +348,8 @@ impl App {
         let stopping = stop.subscribe();
         let (samples_stopped_sender, samples_stopped) = oneshot::channel();
         let samples = self.samples;
-        let samples_stopping = stop.subscribe();
+        let stop_samples = watch::Sender::new(false);
+        let samples_stopping = stop_samples.subscribe();
 
         let mut supervisor = Supervisor::new();
         let runner = supervisor.spawn("runner", self.runner.run());
@@ -407,6 +411,7 @@ impl App {
             identity: self.identity,
             supervisor,
             stop,
+            stop_samples,
             stopped,
             samples_stopped,
         }
@@ -435,6 +440,7 @@ struct Running {
     identity: watch::Sender<Arc<Identity>>,
     supervisor: Supervisor,
     stop: watch::Sender<bool>,
+    stop_samples: watch::Sender<bool>,
     stopped: oneshot::Receiver<()>,
     samples_stopped: oneshot::Receiver<()>,
 }
@@ -542,41 +548,79 @@ impl Running {
             });
             return;
         }
-        let new = match address {
-            Some(address) => match server::listen(address).await {
-                Ok(listener) => {
-                    let guard = watch::Sender::new(Arc::new(guard.clone()));
-                    let metrics = Arc::clone(&self.metrics);
-                    let serve = server::serve(listener, metrics, guard.subscribe());
-                    Some(MetricsServer {
-                        address,
-                        guard,
-                        task: self.supervisor.spawn("metrics server", serve),
-                    })
-                }
-                Err(error) => {
-                    warn!(
-                        error = &error as &dyn std::error::Error,
-                        "metrics stay where they were"
-                    );
-                    return;
-                }
-            },
-            None => None,
+        let Some(address) = address else {
+            self.close_server().await;
+            return;
         };
-        if let Some(old) = std::mem::replace(&mut self.server, new) {
-            // Its guard goes with it, which ends its connections too.
-            old.task.abort();
+        let mut listener = server::listen(address).await;
+        // All addresses of this machine and one of them cannot be had at once on one port.
+        let before = self.server.as_ref().map(|server| server.address);
+        let before = before.filter(|before| listener.is_err() && before.port() == address.port());
+        let mut old_guard = None;
+        if before.is_some() {
+            old_guard = self.close_server().await;
+            listener = server::listen(address).await;
         }
+        match listener {
+            Ok(listener) => {
+                self.close_server().await;
+                self.server = Some(self.serve_metrics(address, listener, Arc::new(guard.clone())));
+            }
+            Err(error) => {
+                warn!(
+                    error = &error as &dyn std::error::Error,
+                    "metrics stay where they were"
+                );
+                if let (Some(before), Some(guard)) = (before, old_guard) {
+                    match server::listen(before).await {
+                        Ok(listener) => {
+                            self.server = Some(self.serve_metrics(before, listener, guard));
+                        }
+                        Err(error) => error!(
+                            error = &error as &dyn std::error::Error,
+                            "metrics are shown nowhere until the next reload"
+                        ),
+                    }
+                }
+            }
+        }
+    }
+
+    fn serve_metrics(
+        &mut self,
+        address: SocketAddr,
+        listener: TcpListener,
+        guard: Arc<ScrapeGuard>,
+    ) -> MetricsServer {
+        let guard = watch::Sender::new(guard);
+        let serve = server::serve(listener, Arc::clone(&self.metrics), guard.subscribe());
+        MetricsServer {
+            address,
+            guard,
+            task: self.supervisor.spawn("metrics server", serve),
+        }
+    }
+
+    /// Ends the listener for metrics, and its connections, whose guard goes with it; gives that back. Returns once its
+    /// address is free.
+    async fn close_server(&mut self) -> Option<Arc<ScrapeGuard>> {
+        let old = self.server.take()?;
+        old.task.abort();
+        while !old.task.is_finished() {
+            // It only has to be dropped, at its next turn.
+            tokio::task::yield_now().await;
+        }
+        let guard = Arc::clone(&old.guard.borrow());
+        Some(guard)
     }
 
     async fn stop(self) {
         self.surroundings.systemd.stopping();
         info!("stopping");
         self.runner.abort();
-        let stop = &self.stop;
+        let (stop, stop_samples) = (&self.stop, &self.stop_samples);
         let lane = &self.lane;
-        let stopped = self.stopped;
+        let mut stopped = self.stopped;
         let samples_stopped = self.samples_stopped;
         let drained = Drain::new()
             .step("the ledger", async move {
@@ -587,7 +631,12 @@ impl Running {
             })
             .step("the last lines to the collector", async move {
                 stop.send_replace(true);
-                let _ = stopped.await;
+                let ended = tokio::time::timeout(LINES_ALONE_FOR, &mut stopped).await;
+                // If nobody answers the lines, the spools of samples still need their time.
+                stop_samples.send_replace(true);
+                if ended.is_err() {
+                    let _ = stopped.await;
+                }
             })
             .step("the last samples", async move {
                 let _ = samples_stopped.await;

@@ -61,6 +61,7 @@ pub struct Metrics {
     not_ok: IntGauge,
     pushes: Family<IntCounterVec>,
     last_durable: Gauge,
+    cycles_missed: IntCounter,
     reload_success: IntGauge,
     reload_last: Gauge,
     certificate_expiry: Gauge,
@@ -180,6 +181,10 @@ impl Metrics {
                 "vigie_last_durable_answer_timestamp_seconds",
                 "When the collector last confirmed what it was sent.",
             )?,
+            cycles_missed: declare.int_counter(
+                "vigie_samples_cycles_missed_total",
+                "Cycles of the metrics lane that were due and did not take place, because the machine stood still.",
+            )?,
             reload_success: declare.int_gauge(
                 "vigie_settings_reload_successful",
                 "1 if the settings in force are those of the last reload, 0 if it was refused.",
@@ -252,6 +257,11 @@ impl Metrics {
         let dropped = &self.spools.dropped;
         let dropped = dropped.series(&[SAMPLES, destination, reason]);
         dropped.inc_by(records);
+    }
+
+    /// Counts cycles of the samples' lane that were due and did not take place.
+    pub fn count_cycles_missed(&self, missed: u64) {
+        self.cycles_missed.inc_by(missed);
     }
 
     /// Removes the series of a destination that the settings name no more. Never the collector's.

@@ -14,11 +14,14 @@
 
 use std::{
     error::Error as StdError,
+    io,
+    net::{SocketAddr, ToSocketAddrs as _},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use tokio::sync::watch;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::{Semaphore, watch};
 use vigie_core::time::Elapsed;
 use vigie_platform::clock::Clock;
 
@@ -32,6 +35,9 @@ pub(crate) const CLIENT_LIFE_MS: u64 = 5 * 60 * 1_000;
 
 /// Changes of what is under way that samples wait for: the beginnings and ends of a few requests of 512 lines.
 const TURNS_MAX: usize = 16;
+
+/// Look-ups of the collector's names at a time: one for each lane, and one that hangs.
+const WAY_LOOKUPS_MAX: usize = 3;
 
 /// Where the collector is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +63,7 @@ struct State {
     current: Targets,
     index: usize,
     client: Option<(reqwest::Client, Elapsed)>,
+    lookups: Lookups,
     /// Counts the clients, so that who failed with an old one does not take the new one away.
     life: u64,
 }
@@ -96,6 +103,7 @@ impl Way {
                 current,
                 index: 0,
                 client: None,
+                lookups: Lookups::at_most(WAY_LOOKUPS_MAX),
                 life: 0,
             })),
             entries_under_way: watch::Sender::new(0),
@@ -193,7 +201,7 @@ impl State {
         }
         let identity = self.identity.borrow().clone();
         let tls = identity.client_config().map_err(|error| chain(&error))?;
-        let mut builder = client_builder(tls).https_only(true);
+        let mut builder = client_builder(tls, &self.lookups).https_only(true);
         if let Some(proxy) = &self.current.proxy {
             let proxy = reqwest::Proxy::https(proxy).map_err(|error| chain(&error))?;
             builder = builder.proxy(proxy);
@@ -206,8 +214,12 @@ impl State {
 }
 
 /// A client of one idle connection that follows no redirect. Each request brings its own time limit.
-pub(crate) fn client_builder(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
+pub(crate) fn client_builder(
+    tls: rustls::ClientConfig,
+    lookups: &Lookups,
+) -> reqwest::ClientBuilder {
     reqwest::Client::builder()
+        .dns_resolver(Arc::new(lookups.clone()))
         .tls_backend_preconfigured(tls)
         .http1_only()
         .redirect(reqwest::redirect::Policy::none())
@@ -215,6 +227,45 @@ pub(crate) fn client_builder(tls: rustls::ClientConfig) -> reqwest::ClientBuilde
         .pool_max_idle_per_host(1)
         .connect_timeout(CONNECT_TIMEOUT)
         .no_proxy()
+}
+
+/// Looks names up as the system does, in the threads that block, but never in more than a few of them at once.
+///
+/// Whoever asks may give up; the system's call then goes on, for a minute or more if no name server answers. Were such calls
+/// not counted, the tries of a few receivers would take every such thread, and the entries lane could look up nothing.
+#[derive(Clone)]
+pub(crate) struct Lookups {
+    permits: Arc<Semaphore>,
+    look_up: LookUp,
+}
+
+/// The system's call; it blocks.
+type LookUp = fn(&str) -> io::Result<Vec<SocketAddr>>;
+
+impl Lookups {
+    /// At most `count` at once.
+    pub(crate) fn at_most(count: usize) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(count)),
+            // The port is replaced by that of the address.
+            look_up: |name| Ok((name, 0).to_socket_addrs()?.collect()),
+        }
+    }
+}
+
+impl Resolve for Lookups {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (permits, look_up) = (Arc::clone(&self.permits), self.look_up);
+        Box::pin(async move {
+            let permit = permits.acquire_owned().await?;
+            let found = tokio::task::spawn_blocking(move || {
+                let found = look_up(name.as_str());
+                drop(permit);
+                found
+            });
+            Ok(Box::new(found.await??.into_iter()) as Addrs)
+        })
+    }
 }
 
 /// An error and its causes on one line.
@@ -227,4 +278,43 @@ pub(crate) fn chain(error: &dyn StdError) -> String {
         source = cause.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use std::sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn lookups_that_hang_take_no_more_threads_than_allowed_however_often_they_are_given_up() {
+        static BEGUN: AtomicUsize = AtomicUsize::new(0);
+        static NAME_SERVERS_ANSWER: OnceLock<()> = OnceLock::new();
+        let lookups = Lookups {
+            look_up: |_| {
+                BEGUN.fetch_add(1, Ordering::SeqCst);
+                NAME_SERVERS_ANSWER.wait();
+                Ok(vec![SocketAddr::from(([192, 0, 2, 1], 0))])
+            },
+            ..Lookups::at_most(2)
+        };
+        for _ in 0..20 {
+            let found = tokio::select! {
+                biased;
+                found = lookups.resolve("vigie.example".parse().unwrap()) => Some(found),
+                () = std::future::ready(()) => None,
+            };
+            assert!(found.is_none());
+        }
+        NAME_SERVERS_ANSWER.set(()).unwrap();
+        let found = lookups.resolve("vigie.example".parse().unwrap()).await;
+        let first = found.unwrap().next().unwrap();
+        assert_eq!(first.ip().to_string(), "192.0.2.1");
+        assert!(BEGUN.load(Ordering::SeqCst) <= 3);
+    }
 }

@@ -32,7 +32,7 @@ use vigie_platform::{
 use crate::{
     deliver::{
         self, Address, Deliverer, Delivery, Format, Report, Target, TargetError, TargetSettings,
-        target::REQUEST_TIMEOUT,
+        WaySettings, WebhookSettings, target::REQUEST_TIMEOUT,
     },
     directory::Directory,
     engine::{Engine, Handle, Parts},
@@ -44,7 +44,7 @@ use crate::{
     outside_watch::{self, Health, OutsideWatch, Trouble},
     probes,
     scrape::{self, Pages},
-    settings::{self, ProbeTarget, Settings, WebhookAddress, WebhookFormat},
+    settings::{self, ProbeTarget, Settings, Way, WebhookAddress, WebhookFormat},
     store::{SqliteStore, Store as _},
 };
 
@@ -483,16 +483,21 @@ fn targets(settings: &Settings) -> Result<Vec<Target>, TargetError> {
         .iter()
         .map(|(name, receiver)| TargetSettings {
             receiver: name.clone(),
-            address: match &receiver.webhook.address {
-                WebhookAddress::Url(url) => Address::Url(url.as_str().to_owned()),
-                WebhookAddress::SecretUrl(file) => Address::File(file.clone()),
+            way: match &receiver.way {
+                Way::Webhook(webhook) => WaySettings::Webhook(WebhookSettings {
+                    address: match &webhook.address {
+                        WebhookAddress::Url(url) => Address::Url(url.as_str().to_owned()),
+                        WebhookAddress::SecretUrl(file) => Address::File(file.clone()),
+                    },
+                    format: match webhook.format {
+                        WebhookFormat::Vigie => Format::Vigie,
+                        WebhookFormat::Alertmanager => Format::Alertmanager,
+                    },
+                    header_file: webhook.header_file.clone(),
+                    ca_file: webhook.ca_file.clone(),
+                }),
+                Way::Email(email) => WaySettings::Email(email.clone()),
             },
-            format: match receiver.webhook.format {
-                WebhookFormat::Vigie => Format::Vigie,
-                WebhookFormat::Alertmanager => Format::Alertmanager,
-            },
-            header_file: receiver.webhook.header_file.clone(),
-            ca_file: receiver.webhook.ca_file.clone(),
             language: receiver.language.unwrap_or(settings.language),
             request_timeout: REQUEST_TIMEOUT,
         });

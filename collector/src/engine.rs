@@ -35,7 +35,7 @@ use vigie_core::{
     contact::Contact,
     digest::Digest,
     entry::{Entry, NotAnEntry},
-    fleet::{self, Delta, Event, JoinRefused, Outcome, State},
+    fleet::{self, Delta, Event, JoinRefused, Outcome, State, state::Node},
     hand_in::{EntriesAnswer, RefusedLine},
     id::{NodeName, ReceiverName},
     log::Checkpoint,
@@ -125,7 +125,7 @@ pub enum Refusal {
     /// The log cannot be written now.
     #[error("the collector cannot write its log now")]
     Unavailable,
-    /// The node is not, or no longer, in the fleet.
+    /// The node or sender is not, or no longer, in the fleet, or not with this key.
     #[error("no such node")]
     UnknownNode,
     /// A join that may not be.
@@ -513,10 +513,14 @@ impl<S: Store> Engine<S> {
     }
 
     fn step(&self, turn: &mut Turn, event: Event, now: Now) -> Outcome {
-        // What follows from the state will follow again; only what happened once has to be kept.
+        // What follows from the state will follow again, and what every request notices will be noticed again; only what
+        // happened once has to be kept.
         let follows_again = matches!(
             event,
-            Event::CommitFailed { .. } | Event::Deadline | Event::ClockTrusted { uid: None }
+            Event::CommitFailed { .. }
+                | Event::Deadline
+                | Event::ClockTrusted { uid: None }
+                | Event::SenderKeyUsed { .. }
         );
         let kept = (!follows_again).then(|| event.clone());
         let outcome = fleet::step(&self.state, &mut turn.delta, &self.parts.rules, event, now);
@@ -532,9 +536,10 @@ impl<S: Store> Engine<S> {
             Command::Do(event, reply) => {
                 let outcome =
                     fleet::step(&self.state, &mut turn.delta, &self.parts.rules, event, now);
-                match outcome.join_refused {
+                let renewal_refused = outcome.renewal_refused.then_some(Refusal::UnknownNode);
+                match outcome.join_refused.map(Refusal::from).or(renewal_refused) {
                     // Whoever asked may be gone: then nobody is told, and nothing was changed.
-                    Some(why) => drop(reply.send(Err(why.into()))),
+                    Some(why) => drop(reply.send(Err(why))),
                     None => turn.waiting.push(Waiting::Done(reply)),
                 }
             }
@@ -616,22 +621,23 @@ impl<S: Store> Engine<S> {
             received,
             reply,
         } = hand_in;
-        let Some(row) = self
-            .state
-            .nodes
-            .get(&node)
-            .filter(|row| row.may_use(&key_sha256))
+        // It was recognised when it came in. Since then, perhaps in this very turn, another machine may have taken over the
+        // name, or an operator have shut it out.
+        let overlaid = match turn.delta.nodes.get(&node) {
+            Some(row) => row.as_ref(),
+            None => self.state.nodes.get(&node),
+        };
+        let may_speak = |row: &&Node| !row.denied && row.may_use(&key_sha256);
+        let (Some(row), Some(overlaid)) = (self.state.nodes.get(&node), overlaid.filter(may_speak))
         else {
             let _ = reply.send(Err(Refusal::UnknownNode));
             return;
         };
+        let newest = overlaid.keys.last().map(|key| key.tls_key_sha256);
+        let uses_new_key = overlaid.keys.len() > 1 && newest == Some(key_sha256);
         let rules = Arc::clone(&self.parts.rules);
         let mut step = |event| fleet::step(&self.state, &mut turn.delta, &rules, event, now);
-        let is_newest = row
-            .keys
-            .last()
-            .is_some_and(|key| key.tls_key_sha256 == key_sha256);
-        if row.keys.len() > 1 && is_newest {
+        if uses_new_key {
             step(Event::KeyUsed {
                 node: node.clone(),
                 tls_key_sha256: key_sha256,

@@ -327,11 +327,12 @@ impl Operators {
     /// Does something about a node or sender that must exist.
     async fn about(&self, holder: &Holder, event: Event) -> Answer {
         let role = holder.role().as_str();
-        let exists = self.engine.status().await.is_some_and(|snapshot| {
-            snapshot[format!("{role}s")]
-                .as_array()
-                .is_some_and(|rows| rows.iter().any(|row| row[role] == holder.name()))
-        });
+        let Some(snapshot) = self.engine.status().await else {
+            return unavailable();
+        };
+        let exists = snapshot[format!("{role}s")]
+            .as_array()
+            .is_some_and(|rows| rows.iter().any(|row| row[role] == holder.name()));
         if !exists {
             return Answer::Refused {
                 error: format!("no {role} named {} has joined", holder.name()),

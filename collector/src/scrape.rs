@@ -31,7 +31,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore};
 use vigie_core::{
     id::NodeName,
-    time::{Elapsed, Wall},
+    time::{Elapsed, Now},
 };
 use vigie_platform::clock::Clock;
 
@@ -212,7 +212,7 @@ async fn node(
         return (StatusCode::NOT_FOUND, "no such node\n").into_response();
     };
     let latest = Arc::clone(&pages.latest);
-    let now = pages.clock.wall();
+    let now = pages.clock.now();
     let write = move || Ok(node_page(&latest, name, is_up, now));
     pages.answer(&headers, TEXT, write).await
 }
@@ -229,7 +229,7 @@ async fn sender(
         return (StatusCode::NOT_FOUND, "no such sender\n").into_response();
     }
     let latest = Arc::clone(&pages.latest);
-    let now = pages.clock.wall();
+    let now = pages.clock.now();
     let write = move || {
         let mut page = Vec::new();
         latest.text(&Origin::Sender(name.into()), now, &mut page);
@@ -257,7 +257,7 @@ fn unavailable() -> Response {
 }
 
 /// What is shown of a node: of a silent one nothing but that.
-fn node_page(latest: &Latest, name: NodeName, is_up: bool, now: Wall) -> Vec<u8> {
+fn node_page(latest: &Latest, name: NodeName, is_up: bool, now: Now) -> Vec<u8> {
     // No node may send a series of this name ([`latest`](crate::latest)), so the page has the family once.
     let mut page = format!(
         "# HELP vigie_node_up Whether the node is heard\n\
@@ -275,10 +275,10 @@ fn node_page(latest: &Latest, name: NodeName, is_up: bool, now: Wall) -> Vec<u8>
 /// All pages as targets. There is no label `node` or `sender` among them: a target's label would push the samples' own
 /// aside. They can be had from the `__meta_` labels by relabelling.
 fn target_list(fleet: &Fleet, address: &str) -> Value {
-    let target = |path: String, instance: &str, meta: &str| {
+    let target = |path: String, instance: String, meta: &str, name: &str| {
         json!({
             "targets": [address],
-            "labels": { "__metrics_path__": path, "instance": instance, meta: instance },
+            "labels": { "__metrics_path__": path, "instance": instance, meta: name },
         })
     };
     let own = json!({
@@ -286,11 +286,18 @@ fn target_list(fleet: &Fleet, address: &str) -> Value {
         "labels": { "__metrics_path__": "/metrics", "__meta_vigie_collector": "true" },
     });
     let nodes = fleet.nodes.keys();
-    let nodes =
-        nodes.map(|name| target(format!("/nodes/{name}/metrics"), name, "__meta_vigie_node"));
+    let nodes = nodes.map(|name| {
+        target(
+            format!("/nodes/{name}/metrics"),
+            name.clone(),
+            "__meta_vigie_node",
+            name,
+        )
+    });
     let senders = fleet.senders.iter().map(|name| {
         let path = format!("/senders/{name}/metrics");
-        target(path, name, "__meta_vigie_sender")
+        // It may have a node's name; `up` of the two must not be one series.
+        target(path, format!("sender/{name}"), "__meta_vigie_sender", name)
     });
     std::iter::once(own).chain(nodes).chain(senders).collect()
 }

@@ -35,11 +35,14 @@ use vigie_platform::{
     tls::load_certificates,
 };
 
+use self::channels::Channels;
 use crate::identity::authority::ServerNames;
 
+mod channels;
 mod ingest;
 mod rules;
 
+pub use channels::{Email, Login, MailAddress, Smtp, SmtpTls};
 pub use ingest::Ingest;
 
 /// Where the settings are, unless `--config` says otherwise.
@@ -120,10 +123,19 @@ pub struct OutsideWatch {
 /// `[receiver.N]`: where one receiver is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receiver {
-    /// The channel.
-    pub webhook: Webhook,
+    /// By what.
+    pub way: Way,
     /// Its own language; `None`: that of the collector.
     pub language: Option<Language>,
+}
+
+/// How one receiver is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// A POST to its address.
+    Webhook(Webhook),
+    /// A mail.
+    Email(Email),
 }
 
 /// `webhook = { … }`.
@@ -485,19 +497,20 @@ struct Receivers {
 
 fn read_receivers(root: &Section<'_>) -> Receivers {
     let mut places = BTreeMap::new();
+    let channels = channels::read_channels(root);
     let read: Vec<_> = root
         .tables("receiver")
         .into_iter()
         .map(|section| {
             let name = section.parsed_own_name::<ReceiverName>();
             places.extend(name.clone().map(|name| (name, section.place().clone())));
-            let webhook = read_webhook(&section);
+            let way = read_way(&section, &channels);
             let language = language(&section).optional();
             section.finish();
             Some((
                 name?,
                 Receiver {
-                    webhook: webhook?,
+                    way: way?,
                     language,
                 },
             ))
@@ -505,35 +518,48 @@ fn read_receivers(root: &Section<'_>) -> Receivers {
         .collect();
     Receivers {
         places,
-        read: read.into_iter().collect(),
+        read: read
+            .into_iter()
+            .collect::<Option<_>>()
+            .filter(|_| channels.is_whole),
     }
 }
 
-fn read_webhook(receiver: &Section<'_>) -> Option<Webhook> {
-    let Some(section) = receiver.sub("webhook") else {
-        if !receiver.has("webhook") {
-            receiver.mistake(
-                "webhook",
-                format!("`receiver.{}` has no way to be told", receiver.own_name()),
-                "write `webhook = { url = \"https://…\" }`",
-            );
-        }
+fn read_way(receiver: &Section<'_>, channels: &Channels) -> Option<Way> {
+    let (has_webhook, has_email) = (receiver.has("webhook"), receiver.has("email"));
+    let webhook = receiver.sub("webhook").map(read_webhook);
+    let email = receiver
+        .sub("email")
+        .map(|section| channels::read_email(section, channels));
+    if has_webhook && has_email {
+        let what = format!(
+            "`receiver.{}` has both `webhook` and `email`",
+            receiver.own_name()
+        );
+        let mend = "keep one of the two, and declare another receiver for the other";
+        receiver.mistake("email", what, mend);
         return None;
-    };
+    }
+    if !has_webhook && !has_email {
+        receiver.mistake(
+            "webhook",
+            format!("`receiver.{}` has no way to be told", receiver.own_name()),
+            "write `webhook = { url = \"https://…\" }` or `email = { to = [\"…\"] }`",
+        );
+    }
+    match (webhook, email) {
+        (Some(webhook), _) => webhook.map(Way::Webhook),
+        (None, Some(email)) => email.map(Way::Email),
+        (None, None) => None,
+    }
+}
+
+fn read_webhook(section: Section<'_>) -> Option<Webhook> {
     let header_file = section
         .secret_file("header_file")
         .try_map(readable)
         .optional();
-    let ca_file = section
-        .path("ca_file")
-        .try_map(|path| match load_certificates(&path) {
-            Ok(_) => Ok(path),
-            Err(error) => Err(Complaint::new(
-                with_cause(&error),
-                "write the path of a PEM file of certificate authorities",
-            )),
-        })
-        .optional();
+    let ca_file = section.path("ca_file").try_map(trusted).optional();
     let format = section
         .one_of(
             "format",
@@ -593,6 +619,17 @@ fn readable(file: SecretFile) -> Result<SecretFile, Complaint> {
         Err(error) => Err(Complaint::new(
             with_cause(&error),
             "put the secret there, in a file of mode 0600 that the collector's account owns",
+        )),
+    }
+}
+
+/// Certificate authorities that cannot be read are found now, not on the night they are needed.
+fn trusted(path: PathBuf) -> Result<PathBuf, Complaint> {
+    match load_certificates(&path) {
+        Ok(_) => Ok(path),
+        Err(error) => Err(Complaint::new(
+            with_cause(&error),
+            "write the path of a PEM file of certificate authorities",
         )),
     }
 }

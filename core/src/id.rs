@@ -100,6 +100,8 @@ names! {
     GroupName;
     /// Who is told.
     ReceiverName;
+    /// A way by which several receivers are told, such as a mail server.
+    ChannelName;
     /// A place whose nodes share a fate (`default` where a group names none).
     SiteName;
 }

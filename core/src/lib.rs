@@ -22,6 +22,7 @@ pub mod frame;
 pub mod hand_in;
 pub mod id;
 pub mod log;
+pub mod mail;
 pub mod observation;
 pub mod plan;
 pub mod presence;

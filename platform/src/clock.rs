@@ -9,18 +9,28 @@
 //! tests (in one process, and in real processes with mains of the tests' own); no shipped binary builds one.
 
 use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use rustix::time::{ClockId, Timespec, clock_gettime};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+use tokio::io::{Interest, unix::AsyncFd};
 use vigie_core::time::{Elapsed, Now, Wall};
 
-/// How long a sleep towards a deadline may go without looking at CLOCK_BOOTTIME again: after a resume a deadline that
-/// passed during the suspend is noticed within this time.
+/// How long a sleep towards a deadline may go by the runtime's own timers without looking at CLOCK_BOOTTIME again: after
+/// a resume a deadline that passed during the suspend is noticed within this time. Longer sleeps are left to the kernel
+/// ([`BootAlarm`]), which wakes nobody in between: a dozen tasks that look once a second cost more than what they do.
 const SYSTEM_SLICE: Duration = Duration::from_secs(1);
+
+/// Ten thousand years.
+const NEVER_S: i64 = 10_000 * 366 * 86_400;
 
 /// How often a sleeper looks at a clock that a test drives.
 const DRIVEN_POLL: Duration = Duration::from_millis(10);
@@ -35,6 +45,12 @@ pub trait Clock: Send + Sync {
 
     /// The longest real time that may pass before a sleeper reads this clock again.
     fn poll_every(&self) -> Duration;
+
+    /// An alarm of the kernel at `deadline`, if this clock is the kernel's own and it gives one.
+    fn alarm(&self, deadline: Elapsed) -> Option<BootAlarm> {
+        let _ = deadline;
+        None
+    }
 
     /// Both clocks, read one right after the other.
     fn now(&self) -> Now {
@@ -54,7 +70,52 @@ pub async fn wait_until(clock: &dyn Clock, deadline: Elapsed) {
         if left_ms == 0 {
             return;
         }
-        tokio::time::sleep(Duration::from_millis(left_ms).min(clock.poll_every())).await;
+        let left = Duration::from_millis(left_ms);
+        if left > clock.poll_every()
+            && let Some(alarm) = clock.alarm(deadline)
+        {
+            alarm.rings().await;
+            continue;
+        }
+        tokio::time::sleep(left.min(clock.poll_every())).await;
+    }
+}
+
+/// A timer of the kernel on CLOCK_BOOTTIME (timerfd_create(2)): it goes on counting while the machine is suspended, and
+/// one whose time passed rings at the resume.
+#[derive(Debug)]
+pub struct BootAlarm(AsyncFd<OwnedFd>);
+
+impl BootAlarm {
+    /// Set to ring once, at `deadline`.
+    ///
+    /// # Errors
+    /// When the kernel has no descriptor left.
+    fn at(deadline: Elapsed) -> io::Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Boottime, flags)?;
+        let once = Itimerspec {
+            it_interval: Timespec::default(),
+            it_value: Timespec {
+                // No deadline is further away than the kernel can count; "never" is.
+                tv_sec: i64::try_from(deadline.0 / 1_000)
+                    .unwrap_or(i64::MAX)
+                    .min(NEVER_S),
+                tv_nsec: (deadline.0 % 1_000) as i64 * 1_000_000,
+            },
+        };
+        timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &once)?;
+        #[expect(
+            deprecated,
+            reason = "sound with an owned descriptor, which no call changes; what replaces it is `unsafe`"
+        )]
+        let timer = AsyncFd::with_interest(timer, Interest::READABLE)?;
+        Ok(Self(timer))
+    }
+
+    /// Returns when it rings, or when the runtime cannot say: then the caller looks at the clock.
+    async fn rings(self) {
+        let _ = self.0.readable().await;
     }
 }
 
@@ -82,6 +143,11 @@ impl Clock for SystemClock {
 
     fn poll_every(&self) -> Duration {
         SYSTEM_SLICE
+    }
+
+    fn alarm(&self, deadline: Elapsed) -> Option<BootAlarm> {
+        // Without one, the sleeper looks at the clock once a slice.
+        BootAlarm::at(deadline).ok()
     }
 }
 
@@ -150,7 +216,7 @@ pub enum FileClockError {
         path: PathBuf,
         /// What the system said.
         #[source]
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The file does not hold two whole numbers.
     #[error("clock file {path} does not hold `wall_ms elapsed_ms`")]
@@ -236,6 +302,27 @@ mod tests {
         let after = SystemClock.now();
         assert!(before.wall > Wall::parse("2020-01-01T00:00:00Z").unwrap());
         assert!(after.elapsed >= before.elapsed);
+    }
+
+    #[tokio::test]
+    async fn the_kernels_alarm_rings_at_its_deadline_and_not_before() {
+        let start = SystemClock.elapsed();
+        let past = BootAlarm::at(Elapsed(1)).unwrap();
+        past.rings().await;
+        let soon = start.plus_ms(40);
+        BootAlarm::at(soon).unwrap().rings().await;
+        assert!(SystemClock.elapsed() >= soon);
+        let never = BootAlarm::at(Elapsed(u64::MAX)).unwrap();
+        let mut rings = pin!(never.rings());
+        let polled = rings.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert_eq!(polled, Poll::Pending);
+    }
+
+    #[tokio::test]
+    async fn a_long_sleep_is_left_to_the_kernel() {
+        let deadline = SystemClock.elapsed().plus_ms(1_200);
+        wait_until(&SystemClock, deadline).await;
+        assert!(SystemClock.elapsed() >= deadline);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,18 +1,14 @@
 //! Does a page go out when it cannot be written down?
 
 use std::{
-    fs::{File, OpenOptions},
-    io::Write as _,
-    os::unix::fs::OpenOptionsExt as _,
-    path::{Path, PathBuf},
-    process::Command,
-    sync::Arc,
-    time::Duration,
+    fs::OpenOptions, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path,
+    process::Command, sync::Arc, time::Duration,
 };
 
-use tempfile::TempDir;
 use vigie_core::{entry::Line, status::Status};
-use vigie_tests::harness::{Answer, Collector, DrivenClock, HandAgent, Webhook, eventually, run};
+use vigie_tests::harness::{
+    Answer, Collector, DrivenClock, Filling, HandAgent, SmallDisk, Webhook, eventually,
+};
 
 use crate::fleet::{fleet, hand_agent};
 
@@ -25,73 +21,15 @@ const LATELY: Duration = Duration::from_secs(40);
 /// Lines of one request that is to find no room: far more than the slack of a file.
 const LINES_A_TIME: usize = 200;
 
-/// A small file system of its own. Unmounted when dropped.
-struct SmallDisk(TempDir);
-
-impl SmallDisk {
-    /// Mounts one. `None` where this user may not mount.
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        let mut mount = Command::new("mount");
-        mount
-            .args([
-                "-t",
-                "tmpfs",
-                "-o",
-                &format!("size={DISK_SIZE},mode=0700"),
-                "vigie-test",
-            ])
-            .arg(dir.path());
-        run(&mut mount).status.success().then(|| Self(dir))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // Lazily: a collector that is being killed may still hold it.
-        run(Command::new("umount").arg("-l").arg(self.0.path()));
-    }
-}
-
 /// Something that keeps the collector from writing for as long as it lives.
 trait Obstacle {
     /// Takes whatever room there is again.
     fn insist(&mut self);
 }
 
-/// Fills a disk to the last byte, again and again: what others delete is taken too.
-struct Filling {
-    path: PathBuf,
-    file: File,
-}
-
-impl Filling {
-    fn of(disk: &Path) -> Self {
-        let path = disk.join("filling");
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .expect("a file can be made");
-        Self { path, file }
-    }
-}
-
 impl Obstacle for Filling {
     fn insist(&mut self) {
-        for len in [65_536, 4_096, 1] {
-            while self.file.write_all(&vec![0; len]).is_ok() {}
-        }
-    }
-}
-
-impl Drop for Filling {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.path).expect("the filling can be removed");
+        Self::insist(self);
     }
 }
 
@@ -163,7 +101,7 @@ async fn until_nothing_is_written(agent: &mut HandAgent, obstacle: &mut dyn Obst
 #[tokio::test(flavor = "multi_thread")]
 async fn a_critical_alert_goes_out_although_the_disk_is_full_and_is_not_told_again_when_there_is_room()
  {
-    let disk = SmallDisk::mount();
+    let disk = SmallDisk::mount(DISK_SIZE);
     let webhook = Webhook::start().await;
     let mut settings = Collector::with(fleet(&["app-01"]) + &webhook.as_only_receiver());
     if let Some(disk) = &disk {
@@ -200,7 +138,7 @@ async fn a_critical_alert_goes_out_although_the_disk_is_full_and_is_not_told_aga
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_outside_watch_hears_nothing_while_nothing_can_be_written() {
-    let disk = SmallDisk::mount();
+    let disk = SmallDisk::mount(DISK_SIZE);
     let clock = Arc::new(DrivenClock::new());
     let outside = Webhook::start().await;
     let secrets = tempfile::tempdir().expect("a temporary folder");

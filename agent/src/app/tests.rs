@@ -18,7 +18,7 @@ use vigie_core::{
 use vigie_platform::{clock::ManualClock, disk::RealDisk};
 
 use super::*;
-use crate::push::fixture::{Collector, Seen};
+use crate::push::fixture::{Collector, Seen, WriteAnswer};
 
 struct Agent {
     dir: TempDir,
@@ -200,4 +200,88 @@ async fn a_second_agent_on_the_same_state_is_refused() {
         take_state_dir(&RealDisk, dir.path()),
         Err(BuildError::InUse { .. })
     ));
+}
+
+/// One that is built but not run, without checks.
+async fn built(settings_file: &Path) -> (App, Arc<ManualClock>) {
+    let none: [(OsString, OsString); 0] = [];
+    let clock = Arc::new(ManualClock::at(Now {
+        wall: Wall(1_795_374_271_207),
+        elapsed: Elapsed(1_000_000),
+    }));
+    let surroundings = Surroundings {
+        config: settings_file.to_owned(),
+        watch: FileWatch::start(settings_file).await,
+        variables: Vec::new(),
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        disk: Arc::new(RealDisk),
+        systemd: Systemd::absent(),
+        telemetry: None,
+    };
+    let settings = settings::load(settings_file, none).unwrap();
+    (build(settings, surroundings).await.unwrap(), clock)
+}
+
+#[tokio::test]
+async fn metrics_move_to_an_address_that_contains_the_one_before_and_stay_where_they_were_if_they_cannot()
+ {
+    let (_collector, _requests, dir) = Collector::new();
+    let settings_file = write_settings(&dir, "127.0.0.1:9".parse().unwrap(), "");
+    let (app, _) = built(&settings_file).await;
+    let before = app.metrics_address().unwrap();
+    let mut running = app.start().await;
+    // As the settings would have it, with a port of its own.
+    running.server.as_mut().unwrap().address = before;
+
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let elsewhere = taken.local_addr().unwrap();
+    running
+        .listen_on(Some(elsewhere), &ScrapeGuard::open())
+        .await;
+    assert!(scrape(before).await.starts_with("HTTP/1.1 200"));
+
+    let wider = SocketAddr::from(([0, 0, 0, 0], before.port()));
+    running.listen_on(Some(wider), &ScrapeGuard::open()).await;
+    assert_eq!(running.server.as_ref().unwrap().address, wider);
+    let also = SocketAddr::from(([127, 0, 0, 2], before.port()));
+    assert!(scrape(also).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn at_a_stop_the_last_line_goes_before_the_last_samples() {
+    let (collector, mut requests, dir) = Collector::new();
+    let (address, _serving) = collector.serve().await;
+    let settings_file = write_settings(&dir, address, "");
+    // Samples wait until the stop.
+    collector.judges_writes(|_| WriteAnswer::Status(503, Some(600)));
+    let mut writes = collector.writes();
+    let (app, clock) = built(&settings_file).await;
+    let mut samples = app.samples.board();
+    let running = app.start().await;
+    loop {
+        tokio::select! {
+            biased;
+            write = writes.recv() => break drop(write),
+            () = tokio::time::sleep(Duration::from_millis(20)) => {
+                clock.advance(Duration::from_millis(500));
+            }
+        }
+    }
+    let is_refused = |board: &metrics_lane::Board| {
+        let to_collector = board.destinations.get(metrics_lane::COLLECTOR);
+        to_collector.is_some_and(|shown| shown.last.is_some())
+    };
+    samples.wait_for(is_refused).await.unwrap();
+    while requests.try_recv().is_ok() {}
+
+    let stopping = tokio::spawn(running.stop());
+    loop {
+        let seen = requests.recv().await.unwrap();
+        if seen.lines.iter().any(|line| line.kind == "agent.stop") {
+            break;
+        }
+    }
+    assert!(writes.try_recv().is_err(), "samples came first");
+    stopping.await.unwrap();
+    assert!(writes.try_recv().is_ok(), "and were sent after all");
 }

@@ -9,7 +9,7 @@ use vigie_core::id::CheckName;
 use vigie_platform::process::Exit;
 
 use super::{complain, load, show};
-use crate::checks::context::state;
+use crate::checks::{context::state, host::admin_accounts};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -27,8 +27,21 @@ pub(super) fn accept(
         Err(exit) => return exit,
     };
     let check = &arguments.check;
-    if !settings.checks.iter().any(|planned| planned.name == *check) {
+    let Some(planned) = settings
+        .checks
+        .iter()
+        .find(|planned| planned.name == *check)
+    else {
         complain(&format!("no check is called {check}"));
+        return Exit::Usage;
+    };
+    // Others keep a state too, which says nothing that a person could accept.
+    let kind = admin_accounts::KIND.name;
+    if planned.kind.name != kind {
+        complain(&format!(
+            "{check} is of the kind {}: only what {kind} found can be accepted",
+            planned.kind.name
+        ));
         return Exit::Usage;
     }
     match state::accept(&settings.state_dir, check) {
@@ -40,7 +53,7 @@ pub(super) fn accept(
         }
         Ok(None) => {
             complain(&format!(
-                "{check} has kept nothing that could be accepted: its kind keeps nothing, or it has not run yet"
+                "{check} has kept nothing that could be accepted: it has not run yet"
             ));
             Exit::Finding
         }
@@ -71,7 +84,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("agent.toml");
         let text = format!(
-            "state_dir = {:?}\ncollectors = [\"https://vigie.example:9443\"]\n[check.comptes]\nkind = \"admin_accounts\"\n",
+            "state_dir = {:?}\ncollectors = [\"https://vigie.example:9443\"]\n[check.comptes]\nkind = \"admin_accounts\"\n[check.correctifs]\nkind = \"updates\"\n",
             dir.path()
         );
         fs::write(&file, text).unwrap();
@@ -81,8 +94,12 @@ mod tests {
             accept(&Arguments { check }, &file, Vec::new())
         };
         assert_eq!(run("autre"), Exit::Usage);
+        // It keeps something too, and nothing that a person could accept.
+        fs::create_dir_all(dir.path().join("checks")).unwrap();
+        fs::write(dir.path().join("checks/correctifs.json"), b"x").unwrap();
+        assert_eq!(run("correctifs"), Exit::Usage);
+        assert!(!dir.path().join("checks/correctifs.accepted").exists());
         assert_eq!(run("comptes"), Exit::Finding);
-        fs::create_dir(dir.path().join("checks")).unwrap();
         fs::write(dir.path().join("checks/comptes.json"), b"{}").unwrap();
         assert_eq!(run("comptes"), Exit::Ok);
         assert_eq!(

@@ -110,6 +110,25 @@ const FALLBACK_FIELDS: [Field; 3] = [
     ("since", "time", "since when"),
 ];
 
+/// Every member of a sample, and who is sent samples.
+const SAMPLE_FIELDS: [Field; 4] = [
+    (
+        "name",
+        "word",
+        "a metric of checks listed below, or of this agent itself; its help and type go along",
+    ),
+    (
+        "labels",
+        "configured name, unit, mount point, public name, pseudonym or word",
+        "this node, and the labels listed with each metric",
+    ),
+    ("value", "number", "what was measured or counted"),
+    ("timestamp", "time", "when, by this node's clock"),
+];
+
+/// Who is sent samples.
+const SAMPLES_GO_TO: &str = "the collector, each receiver that `remote_write` in the settings names, and whoever reads /metrics";
+
 /// Name, type and meaning.
 type Field = (&'static str, &'static str, &'static str);
 
@@ -171,6 +190,7 @@ fn as_json() -> Value {
         "contact": fields(&CONTACT_FIELDS),
         "identity": fields(&IDENTITY_FIELDS),
         "fallback": fields(&FALLBACK_FIELDS),
+        "samples": { "go_to": SAMPLES_GO_TO, "fields": fields(&SAMPLE_FIELDS) },
         "reasons": reasons,
         "metrics": metrics,
     })
@@ -190,6 +210,10 @@ fn as_text() -> String {
     section("A contact, every 20 seconds", &CONTACT_FIELDS);
     section("Joining and renewing", &IDENTITY_FIELDS);
     section("The fallback webhook, if there is one", &FALLBACK_FIELDS);
+    section(
+        &format!("A sample, every 15 seconds for each series; to {SAMPLES_GO_TO}"),
+        &SAMPLE_FIELDS,
+    );
     let _ = writeln!(text, "Reasons and their facts");
     for reason in Reason::all() {
         let facts: Vec<String> = reason
@@ -321,6 +345,13 @@ mod tests {
         for reason in Reason::all() {
             assert!(text.contains(reason.code()), "{reason}");
         }
+        assert!(text.contains("`remote_write`"));
+        assert!(
+            json["samples"]["go_to"]
+                .as_str()
+                .unwrap()
+                .contains("remote_write")
+        );
         for metric in KINDS.iter().flat_map(|kind| kind.metrics) {
             assert!(text.contains(metric.id.0), "{}", metric.id.0);
         }

@@ -12,7 +12,8 @@
 //! | `…/sender`, `…/collector`, `…/collector-id` | its name; the collector's address and id: what a renewal needs |
 //! | `coming/` | the next version while it is made |
 //!
-//! Every file has mode 0600, every folder made here 0700.
+//! Every file has mode 0600, every folder made here 0700. A folder in which other accounts may write is refused: they could
+//! put a key of their own there, to be certified.
 //!
 //! **Key and certificate change together.** A version is made complete and durable under another name; then `current` is
 //! replaced by one rename(2). Whoever opens both files below `current` gets them from one version, except in the moment
@@ -134,6 +135,17 @@ pub enum FolderError {
         dir: PathBuf,
         /// Whose it is.
         owner: u32,
+    },
+    /// Other accounts may write in it.
+    #[error(
+        "other accounts may write in {dir} (mode {mode:03o}), and so could put a key of their own there; run \
+         `chmod go-w` on it"
+    )]
+    Writable {
+        /// The folder.
+        dir: PathBuf,
+        /// Its permission bits.
+        mode: u32,
     },
     /// Another command works on it.
     #[error("another command is working on {dir}; try again when it has ended")]
@@ -441,6 +453,13 @@ impl Folder {
             return Err(FolderError::Owner {
                 dir: dir.to_owned(),
                 owner: metadata.uid(),
+            });
+        }
+        let mode = metadata.mode() & 0o777;
+        if mode & 0o022 != 0 {
+            return Err(FolderError::Writable {
+                dir: dir.to_owned(),
+                mode,
             });
         }
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {

@@ -13,6 +13,8 @@
 //! the next request keeps its place and was never gone.
 //!
 //! **Ends.** A series that was sent and ended is told once, by the value that Prometheus takes for "no longer there".
+//! Should the request that carries the word be dropped unsent, it is not said again: readers take a series for ended
+//! that has had no sample for five minutes, our collector and Prometheus alike, and a second word would be a sample too.
 //! One that was never sent needs no such word, so that nothing piles up in an agent whose requests nobody asks for.
 
 use std::{

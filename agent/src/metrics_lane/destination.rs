@@ -41,7 +41,8 @@ pub(super) struct Parts {
     pub(super) store: Store,
     pub(super) metrics: Arc<Metrics>,
     pub(super) board: watch::Sender<Board>,
-    /// Set after a failure: the next record brings the metadata again.
+    /// Set when samples are taken again: the next record brings the metadata, which a receiver that was begun anew
+    /// does not have. Not at each failure: every record of an outage would carry it.
     pub(super) wants_metadata: Arc<AtomicBool>,
     pub(super) random: fn() -> u64,
 }
@@ -53,6 +54,8 @@ pub(super) struct Destination {
     fresh: Option<Fresh>,
     /// Number of the last record that came.
     newest: u64,
+    /// The spool was in memory only when it was last looked at. What is on disk comes in sight when that ends.
+    was_degraded: bool,
     /// Set while requests fail; counts them.
     failures: u64,
     /// Set while records are refused; counts them.
@@ -70,6 +73,7 @@ impl Destination {
             order,
             fresh: None,
             newest: opened.newest,
+            was_degraded: opened.is_degraded,
             failures: 0,
             refusals: 0,
         }
@@ -127,10 +131,20 @@ impl Destination {
             self.order.has_backlog();
         }
         self.newest = fresh.record.id;
+        let is_degraded = self.is_degraded();
+        if std::mem::replace(&mut self.was_degraded, is_degraded) && !is_degraded {
+            self.order.has_backlog();
+        }
         if let Some(old) = self.fresh.replace(fresh) {
             self.order.has_backlog();
             self.lose_unless_kept(&old);
         }
+    }
+
+    fn is_degraded(&self) -> bool {
+        let board = self.parts.board.borrow();
+        let shown = board.destinations.get(&*self.parts.name);
+        shown.is_some_and(|shown| shown.spool.degraded.is_some())
     }
 
     /// Waits until `step` can be done, and fetches what it is done with. Cancel-safe.
@@ -232,11 +246,11 @@ impl Destination {
             if self.failures > 0 {
                 let (failures, refused) = (self.failures, self.refusals);
                 info!(destination = %name, failures, refused, "samples are taken");
+                self.parts.wants_metadata.store(true, Ordering::Relaxed);
             }
             self.failures = 0;
             self.refusals = 0;
         } else {
-            self.parts.wants_metadata.store(true, Ordering::Relaxed);
             self.failures += 1;
             if self.failures == 1 {
                 let receiver = self.parts.remote.address();

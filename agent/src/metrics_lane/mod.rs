@@ -225,6 +225,7 @@ impl MetricsLane {
     /// One request of every series.
     fn cycle(&mut self, now: Now, missed: u64) {
         let cycles = self.board.borrow().cycles;
+        self.parts.metrics.count_cycles_missed(missed);
         let with_metadata = self.wants_metadata.swap(false, Ordering::Relaxed)
             || cycles.is_multiple_of(METADATA_EVERY);
         self.encoder.request.clear();
@@ -259,6 +260,9 @@ impl MetricsLane {
                 self.parts
                     .metrics
                     .count_samples_dropped(label_of(name), reason, 1);
+                self.board.send_modify(|board| {
+                    *board.of(name).dropped.entry(reason).or_default() += 1;
+                });
             }
         }
     }
@@ -309,6 +313,7 @@ impl MetricsLane {
                 store::Opened {
                     newest: running.newest,
                     has_backlog: true,
+                    is_degraded: true,
                 }
             }
             None => {

@@ -1,6 +1,6 @@
 //! The connection to a destination: the collector's, shared with the entries lane, or a receiver's own.
 //!
-//! A receiver's client is made anew every five minutes and after a failure, so that names are looked up and secrets are
+//! A receiver's client is made anew every five minutes and after a failure that another connection may mend, so that names are looked up and secrets are
 //! read again; its certificate authorities are read again after an hour, or after a failure that is more than five
 //! minutes from the last reading, because a system's store is large. No address and no secret ever stands in a text.
 
@@ -20,8 +20,8 @@ use super::{
     order::Verdict,
 };
 use crate::{
-    settings::RemoteWrite,
-    way::{CLIENT_LIFE_MS, Way, chain, client_builder},
+    settings::{Credential, RemoteWrite},
+    way::{CLIENT_LIFE_MS, Lookups, Way, chain, client_builder},
 };
 
 /// Longest time for a request and its answer.
@@ -50,6 +50,7 @@ pub(super) struct Other {
     clock: Arc<dyn Clock>,
     client: Option<(reqwest::Client, Elapsed)>,
     trust: Option<(ClientConfig, Elapsed)>,
+    lookups: Lookups,
     has_failed: bool,
 }
 
@@ -61,6 +62,7 @@ impl Remote {
             clock,
             client: None,
             trust: None,
+            lookups: Lookups::at_most(1),
             has_failed: false,
         }))
     }
@@ -115,12 +117,15 @@ impl Other {
             }
         };
         let request = client.post(self.settings.url.as_str());
-        let answer = match exchange(request, body).await {
-            Ok((status, headers, body)) => judge(Receiver::Other, status, &headers, &body),
-            Err(why) => no_answer(why),
+        let (answer, is_about_connection) = match exchange(request, body).await {
+            Ok((status, headers, body)) => {
+                let answer = judge(Receiver::Other, status, &headers, &body);
+                (answer, is_about_connection(status))
+            }
+            Err(why) => (no_answer(why), true),
         };
-        self.has_failed = answer.verdict != Verdict::Taken;
-        if self.has_failed {
+        self.has_failed = is_about_connection;
+        if is_about_connection {
             // The next one looks the name up and reads the secret again.
             self.client = None;
         }
@@ -151,24 +156,39 @@ impl Other {
                 None => (trust(&settings)?, now),
             };
             let mut headers = HeaderMap::new();
-            if let Some(credential) = &settings.credential {
-                let (name, value) = credential.read()?;
-                headers.insert(name, value);
-            }
+            let header = settings.credential.as_ref().map(Credential::read);
+            let headers = header.transpose().map(|header| {
+                headers.extend(header.map(|(name, value)| (Some(name), value)));
+                headers
+            });
             Ok::<_, String>((trust, headers))
         });
         let (trust, headers) = read
             .await
             .map_err(|_| "the program is stopping".to_owned())??;
-        let client = client_builder(trust.0.clone())
+        // A secret that cannot be read is no reason to read a system's store again with each try.
+        let trust = &*self.trust.insert(trust);
+        let client = client_builder(trust.0.clone(), &self.lookups)
             .https_only(self.settings.url.scheme() == "https")
-            .default_headers(headers)
+            .default_headers(headers?)
             .build()
             .map_err(|error| chain(&error))?;
-        self.trust = Some(trust);
         self.client = Some((client.clone(), now));
         Ok(client)
     }
+}
+
+/// Whether another connection, or another secret, may be answered otherwise. What a receiver says of the samples or of how
+/// many there are is no reason to shake hands again for each of a backlog.
+fn is_about_connection(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::UNAUTHORIZED
+                | StatusCode::FORBIDDEN
+                | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+                | StatusCode::MISDIRECTED_REQUEST
+        )
 }
 
 /// Whom to trust: the system's certificate authorities, or those of `ca_file` instead. Nobody for addresses without TLS,

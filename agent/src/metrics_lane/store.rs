@@ -19,8 +19,9 @@ use super::{
 };
 use crate::{metrics::Metrics, way::chain};
 
-/// Pieces of work that wait for the disk: some minutes of all destinations.
-const QUEUE_MAX: usize = 256;
+/// Pieces of work that wait for the disk: some minutes of all destinations. If it hangs, this many bodies are in memory, and
+/// that is within what a spool keeps there itself.
+const QUEUE_MAX: usize = 64;
 
 /// The thread keeps no large value on its stack; the file system's calls need far less.
 const STACK_BYTES: usize = 256 * 1024;
@@ -53,6 +54,8 @@ pub(super) struct Opened {
     pub(super) newest: u64,
     /// Whether something waits.
     pub(super) has_backlog: bool,
+    /// Whether what is on disk is not known yet.
+    pub(super) is_degraded: bool,
 }
 
 /// The next of a backlog.
@@ -261,11 +264,12 @@ impl Keeper {
         for reason in &recovery.repaired {
             warn!(destination = %name, reason, "the metrics spool was repaired");
         }
+        let is_degraded = recovery.memory_only.is_some();
         let opened = Opened {
             newest: spool.newest(),
             has_backlog: spool.waiting() > 0,
+            is_degraded,
         };
-        let is_degraded = recovery.memory_only.is_some();
         self.spools
             .insert(Arc::clone(name), Kept { spool, is_degraded });
         opened

@@ -441,6 +441,9 @@ async fn cycles_that_did_not_take_place_are_counted_and_not_made_up_for() {
         .await
         .unwrap();
     assert_eq!(node.board.borrow().cycles_missed, 9);
+    let text = String::from_utf8(node.metrics.text()).unwrap();
+    let counted = "vigie_samples_cycles_missed_total{node=\"app-01\"} 9\n";
+    assert!(text.contains(counted), "{text}");
     node.until(|shown| shown.taken == 2).await;
     node.stop().await;
     assert_each_once(&collector, 2);
@@ -582,5 +585,69 @@ async fn the_spool_of_a_receiver_that_left_the_settings_in_between_is_removed_at
     node.cycle().await;
     node.until(is_drained).await;
     assert!(!dir.path().join("metrics-gone").exists());
+    node.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_on_disk_is_sent_once_the_disk_can_be_used_again() {
+    let (collector, _requests, dir) = Collector::new();
+    let (address, _serving) = collector.serve().await;
+    collector.judges_writes(|_| WriteAnswer::Status(503, None));
+    let mut node = Node::start(&dir, &collector, address, 0);
+    for _ in 0..3 {
+        node.cycle().await;
+    }
+    node.until(|shown| shown.spool.records >= 3).await;
+    let waited = node.board.borrow().destinations[COLLECTOR].spool.records;
+    node.stop().await;
+
+    // Something else stands where the spool must be.
+    let (collector, _requests, other_dir) = Collector::new();
+    let (address, _serving) = collector.serve().await;
+    fs::write(other_dir.path().join("metrics"), "").unwrap();
+    let mut node = Node::start(&other_dir, &collector, address, 10);
+    for cycles in 1..=2 {
+        node.cycle().await;
+        node.until(|shown| shown.taken == cycles).await;
+    }
+    fs::remove_file(other_dir.path().join("metrics")).unwrap();
+    fs::rename(dir.path().join("metrics"), other_dir.path().join("metrics")).unwrap();
+    for cycles in 3..=4 {
+        node.cycle().await;
+        node.until(|shown| shown.taken >= cycles).await;
+    }
+    for _ in 0..100 {
+        if node.board.borrow().destinations[COLLECTOR].taken >= waited + 4 {
+            break;
+        }
+        node.clock.advance(Duration::from_millis(1_000));
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        node.board.borrow().destinations[COLLECTOR].taken,
+        waited + 4
+    );
+    node.stop().await;
+    assert_each_once(&collector, waited as usize + 4);
+}
+
+#[tokio::test]
+async fn a_receiver_that_refuses_keeps_its_connection() {
+    let (collector, _requests, dir) = Collector::new();
+    let (address, _serving) = collector.serve().await;
+    let (receiver, _, _other_dir) = Collector::new();
+    let (plain, _serving) = receiver.serve_plain().await;
+    receiver.judges_writes(|_| WriteAnswer::Status(400, None));
+    let plan = other(&dir, "mimir", plain);
+    let mut node = Node::start_with(&dir, &collector, address, 0, plan);
+    for refused in 1..=4 {
+        node.cycle().await;
+        let is_refused = |board: &Board| {
+            let theirs = board.destinations.get("mimir");
+            theirs.is_some_and(|theirs| theirs.dropped.get("refused") == Some(&refused))
+        };
+        node.board.wait_for(is_refused).await.unwrap();
+    }
+    assert_eq!(receiver.connections(), 1);
     node.stop().await;
 }

@@ -5,7 +5,7 @@ use vigie_core::reason::Reason;
 use vigie_platform::process::Exit;
 
 /// Fields of a message to a receiver.
-const MESSAGE_FIELDS: [(&str, &str); 19] = [
+const MESSAGE_FIELDS: [(&str, &str); 20] = [
     ("key", "digest of what the message is about"),
     ("notice", "open, worse or close"),
     ("number", "the alert's number"),
@@ -28,6 +28,10 @@ const MESSAGE_FIELDS: [(&str, &str); 19] = [
     ("ended", "why it ended"),
     ("runbook", "address from the settings"),
     ("title", "number, service and the reason in words"),
+    (
+        "mail",
+        "subject and body, made of the fields above; addresses from the settings",
+    ),
 ];
 
 /// What senders of metrics may hand in.

@@ -10,7 +10,7 @@ use std::{
 
 use vigie_core::id::ReceiverName;
 
-use super::queue::Answer;
+use super::{queue::Answer, target::Outcome};
 
 /// The receivers' counters. A receiver that leaves the settings keeps its own until the program ends.
 #[derive(Debug, Default)]
@@ -25,6 +25,7 @@ pub struct ReceiverCounters {
     no_answer: AtomicU64,
     undeliverable: AtomicU64,
     lost: AtomicU64,
+    recipient_refused: AtomicU64,
     waiting: AtomicU64,
     is_failing: AtomicBool,
 }
@@ -65,11 +66,12 @@ impl Counters {
 }
 
 impl ReceiverCounters {
-    /// Tries and messages by result, for `vigie_deliveries_total{receiver,result}`: `accepted`, `busy` (429, 5xx),
-    /// `refused` (any other answer) and `no_answer` count tries; `undeliverable` (no such receiver any more) and `lost`
-    /// (unlogged, and no room or no receiver) count messages.
+    /// Tries and messages by result, for `vigie_deliveries_total{receiver,result}`: `accepted`, `busy` (HTTP 429 and 5xx,
+    /// SMTP 4yz), `refused` (any other answer) and `no_answer` count tries; `undeliverable` (no such receiver any more)
+    /// and `lost` (unlogged, and no room or no receiver) count messages; `recipient_refused` counts recipients of mail
+    /// whom the server refused for good while others of the same receiver got it.
     #[must_use]
-    pub fn results(&self) -> [(&'static str, u64); 6] {
+    pub fn results(&self) -> [(&'static str, u64); 7] {
         [
             ("accepted", self.accepted.load(Relaxed)),
             ("busy", self.busy.load(Relaxed)),
@@ -77,6 +79,7 @@ impl ReceiverCounters {
             ("no_answer", self.no_answer.load(Relaxed)),
             ("undeliverable", self.undeliverable.load(Relaxed)),
             ("lost", self.lost.load(Relaxed)),
+            ("recipient_refused", self.recipient_refused.load(Relaxed)),
         ]
     }
 
@@ -92,8 +95,10 @@ impl ReceiverCounters {
         self.is_failing.load(Relaxed)
     }
 
-    pub(super) fn answered(&self, answer: Answer) {
-        let counter = match answer {
+    pub(super) fn answered(&self, outcome: Outcome) {
+        self.recipient_refused
+            .fetch_add(outcome.recipients_refused, Relaxed);
+        let counter = match outcome.answer {
             Answer::Accepted => &self.accepted,
             Answer::Busy { .. } => &self.busy,
             Answer::Refused { .. } => &self.refused,

@@ -1,7 +1,7 @@
 //! Telling people: takes messages of the outbox and posts each until its receiver has accepted it.
 //!
-//! [`Delivery::run`] is one task for all receivers; [`queue`] decides what goes when, [`target`] makes one try,
-//! [`webhook`] and [`alertmanager`] say what a message looks like. It owns no memory that matters: what is not accepted
+//! [`Delivery::run`] is one task for all receivers; [`queue`] decides what goes when, [`target`] makes one try, by HTTP or
+//! by mail (`email`, `smtp`); [`webhook`] and [`alertmanager`] say what a message looks like. It owns no memory that matters: what is not accepted
 //! is in the outbox, on disk, and is offered again after a restart under the same key, so that a receiver can drop what
 //! it has already. It never writes the outbox; it *reports* ([`Report`]), and the engine writes.
 //!
@@ -16,7 +16,9 @@
 
 pub mod alertmanager;
 pub mod counters;
+mod email;
 pub mod queue;
+mod smtp;
 pub mod target;
 #[cfg(test)]
 mod tests;
@@ -34,15 +36,23 @@ use tokio::{
     time::timeout,
 };
 use tracing::{error, info, warn};
-use vigie_core::{alert::Message, digest::Digest, fleet::Event, id::ReceiverName, time::Elapsed};
+use vigie_core::{
+    alert::Message,
+    digest::Digest,
+    fleet::Event,
+    id::ReceiverName,
+    time::{Elapsed, Wall},
+};
 use vigie_platform::clock::{Clock, wait_until};
 
 pub use self::{
     counters::Counters,
-    target::{Address, Format, Target, TargetError, TargetSettings},
+    target::{
+        Address, Format, Outcome, Target, TargetError, TargetSettings, WaySettings, WebhookSettings,
+    },
 };
 use self::{
-    queue::{Answer, Logged, Queue, Turned},
+    queue::{Logged, Queue, Turned},
     target::REQUEST_TIMEOUT,
 };
 use crate::{engine::Courier, outside_watch::Health};
@@ -129,7 +139,7 @@ struct Receiver {
 struct Tried {
     receiver: ReceiverName,
     key: Digest,
-    answer: Answer,
+    outcome: Outcome,
 }
 
 /// What is to be done now, and when to look again.
@@ -231,12 +241,13 @@ impl Deliverer {
         let now = self.0.clock.elapsed();
         let mut inner = self.0.lock();
         let mut before = std::mem::take(&mut inner.receivers);
-        for target in targets {
+        for mut target in targets {
             let name = target.receiver().clone();
-            let mut queue = before
-                .remove(&name)
-                .map(|receiver| receiver.queue)
-                .unwrap_or_default();
+            let mut queue = Queue::default();
+            if let Some(same) = before.remove(&name) {
+                target.carry_on(&same.target);
+                queue = same.queue;
+            }
             queue.retry_now(now);
             inner.receivers.insert(name, Receiver { target, queue });
         }
@@ -345,9 +356,10 @@ impl Shared {
         let Tried {
             receiver,
             key,
-            answer,
+            outcome,
         } = tried;
-        self.counters.of(&receiver).answered(answer);
+        let answer = outcome.answer;
+        self.counters.of(&receiver).answered(outcome);
         let mut inner = self.lock();
         let gone = inner
             .receivers
@@ -379,7 +391,7 @@ impl Delivery {
                 self.health.delivering(now);
             }
             for (target, message) in plan.tries {
-                tries.spawn(try_once(target, message));
+                tries.spawn(try_once(target, message, clock.wall()));
             }
             tokio::select! {
                 () = self.shared.changed.notified() => {}
@@ -455,11 +467,11 @@ fn said(receiver: &ReceiverName, turned: Turned) -> Event {
     }
 }
 
-async fn try_once(target: Target, message: Message) -> Tried {
-    let answer = target.post(&message).await;
+async fn try_once(target: Target, message: Message, now: Wall) -> Tried {
+    let outcome = target.send(&message, now).await;
     Tried {
         receiver: message.receiver,
         key: message.key,
-        answer,
+        outcome,
     }
 }

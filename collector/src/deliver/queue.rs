@@ -1,11 +1,11 @@
 //! What waits for one receiver, and which of it goes next. Decides and does nothing else: `now` and jitter come in.
 //!
 //! ```text
-//!               offered           2xx
+//!               offered         accepted
 //!   (outbox) ───────────► waiting ─────► gone
 //!                          ▲   │
-//!    no answer, 429, 5xx:  └───┤  tried again after a growing delay, at most RETRY.max_ms (or Retry-After, capped)
-//!    another 4xx, 3xx:         └─ refused: tried again every few minutes, and holds nobody back any more
+//!    no answer, busy:      └───┤  tried again after a growing delay, at most RETRY.max_ms (or Retry-After, capped)
+//!    refused:                  └─ refused: tried again every few minutes, and holds nobody back any more
 //! ```
 //! - **Order.** Of one alert's messages the next goes only when the one before is accepted, so that an end never
 //!   overtakes its beginning. A *refused* message lets the later ones pass: what the receiver will not read must not
@@ -76,18 +76,18 @@ pub enum Logged {
 /// How one try ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
-    /// 2xx: the receiver has it.
+    /// HTTP 2xx, SMTP 250: the receiver has it.
     Accepted,
-    /// 429 or 5xx.
+    /// HTTP 429 or 5xx, SMTP 4yz.
     Busy {
-        /// The status code.
+        /// The status or reply code.
         http_status: u16,
         /// What it asked for.
         retry_after_ms: Option<u64>,
     },
-    /// Another status: a redirect, or a 4xx that says this request will never do.
+    /// HTTP: a redirect, or a 4xx that says this request will never do. SMTP: 5yz.
     Refused {
-        /// The status code.
+        /// The status or reply code.
         http_status: u16,
     },
     /// None: no connection, no trust, no end in time.

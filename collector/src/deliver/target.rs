@@ -1,4 +1,4 @@
-//! Where a receiver is told: address, secret header, whom to trust, language; and one try to tell it something.
+//! Where a receiver is told: by what, address, secret, whom to trust, language; and one try to tell it something.
 //!
 //! Everything a request needs is read when the settings are, so that a missing file is found by the person who changes
 //! it. A target prints neither its address nor its header: both may be the secret.
@@ -6,19 +6,23 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use reqwest::redirect;
 use tokio::time::timeout;
-use vigie_core::{alert::Message, digest::Digest, id::ReceiverName, reason::message::Language};
+use vigie_core::{
+    alert::Message, digest::Digest, id::ReceiverName, reason::message::Language, time::Wall,
+};
 use vigie_platform::{
     settings_file::{ReadSecretError, Secret, SecretFile},
     tls::{self, TlsError},
 };
 
-use super::{alertmanager, queue::Answer, webhook};
+use super::{alertmanager, email::Email, queue::Answer, webhook};
+use crate::settings;
 
 /// How long one try may take, from connecting to the answer's head.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,6 +66,26 @@ impl fmt::Debug for Address {
 pub struct TargetSettings {
     /// The receiver.
     pub receiver: ReceiverName,
+    /// By what it is told.
+    pub way: WaySettings,
+    /// Language of titles and mails.
+    pub language: Language,
+    /// [`REQUEST_TIMEOUT`], or less in tests.
+    pub request_timeout: Duration,
+}
+
+/// By what a receiver is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WaySettings {
+    /// A POST.
+    Webhook(WebhookSettings),
+    /// A mail.
+    Email(settings::Email),
+}
+
+/// What the settings say about one webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookSettings {
     /// Where to.
     pub address: Address,
     /// In which form.
@@ -70,28 +94,52 @@ pub struct TargetSettings {
     pub header_file: Option<SecretFile>,
     /// Certificate authorities trusted instead of those of the system, as PEM.
     pub ca_file: Option<PathBuf>,
-    /// Language of titles.
-    pub language: Language,
-    /// [`REQUEST_TIMEOUT`], or less in tests.
-    pub request_timeout: Duration,
+}
+
+/// How one try ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// For the message.
+    pub answer: Answer,
+    /// How many of its recipients will never get it, though others did.
+    pub recipients_refused: u64,
+}
+
+impl Outcome {
+    pub(super) const fn of(answer: Answer) -> Self {
+        Self {
+            answer,
+            recipients_refused: 0,
+        }
+    }
 }
 
 /// A receiver that can be told.
 #[derive(Clone)]
 pub struct Target {
     receiver: ReceiverName,
+    way: Way,
+    language: Language,
+    request_timeout: Duration,
+}
+
+#[derive(Clone)]
+enum Way {
+    Webhook(Webhook),
+    Email(Arc<Email>),
+}
+
+#[derive(Clone)]
+struct Webhook {
     url: reqwest::Url,
     format: Format,
-    language: Language,
     client: reqwest::Client,
-    request_timeout: Duration,
 }
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
             .field("receiver", &self.receiver)
-            .field("format", &self.format)
             .finish_non_exhaustive()
     }
 }
@@ -133,6 +181,14 @@ pub enum TargetError {
         #[source]
         source: TlsError,
     },
+    /// The mail server's name is none that a certificate can show.
+    #[error("cannot use receiver {receiver}: {host} is neither a DNS name nor an IP address")]
+    Host {
+        /// Who.
+        receiver: String,
+        /// The mail server.
+        host: String,
+    },
     /// The HTTP client cannot be made.
     #[error("cannot make an HTTP client for receiver {receiver}")]
     Client {
@@ -150,7 +206,54 @@ impl Target {
     /// # Errors
     /// See [`TargetError`].
     pub fn open(settings: &TargetSettings) -> Result<Self, TargetError> {
-        let receiver = || settings.receiver.to_string();
+        let way = match &settings.way {
+            WaySettings::Webhook(webhook) => {
+                Way::Webhook(Webhook::open(webhook, &settings.receiver)?)
+            }
+            WaySettings::Email(email) => {
+                Way::Email(Arc::new(Email::open(email, &settings.receiver)?))
+            }
+        };
+        Ok(Self {
+            receiver: settings.receiver.clone(),
+            way,
+            language: settings.language,
+            request_timeout: settings.request_timeout,
+        })
+    }
+
+    /// Who is told.
+    #[must_use]
+    pub const fn receiver(&self) -> &ReceiverName {
+        &self.receiver
+    }
+
+    /// Takes over what was known of messages under way when `before` was in force.
+    pub(super) fn carry_on(&mut self, before: &Self) {
+        if let (Way::Email(email), Way::Email(before)) = (&mut self.way, &before.way)
+            // Nothing else holds a target that is not in force yet.
+            && let Some(email) = Arc::get_mut(email)
+        {
+            email.carry_on(before);
+        }
+    }
+
+    /// Tries once to hand over `message`, at `now`. Ends within twice [`TargetSettings::request_timeout`] and a little
+    /// for a goodbye. Dropped half way, nobody knows whether the receiver has it; it goes again under the same key.
+    pub async fn send(&self, message: &Message, now: Wall) -> Outcome {
+        let (receiver, language, limit) = (&self.receiver, self.language, self.request_timeout);
+        match &self.way {
+            Way::Webhook(webhook) => {
+                Outcome::of(webhook.post(receiver, language, message, limit).await)
+            }
+            Way::Email(email) => email.send(receiver, language, message, now, limit).await,
+        }
+    }
+}
+
+impl Webhook {
+    fn open(settings: &WebhookSettings, receiver: &ReceiverName) -> Result<Self, TargetError> {
+        let receiver = || receiver.to_string();
         let secret = |file: &SecretFile| {
             file.read().map_err(|source| TargetError::Secret {
                 receiver: receiver(),
@@ -187,27 +290,22 @@ impl Target {
                 source,
             })?;
         Ok(Self {
-            receiver: settings.receiver.clone(),
             url,
             format: settings.format,
-            language: settings.language,
             client,
-            request_timeout: settings.request_timeout,
         })
     }
 
-    /// Who is told.
-    #[must_use]
-    pub const fn receiver(&self) -> &ReceiverName {
-        &self.receiver
-    }
-
-    /// Tries once to hand over `message`. Ends within [`TargetSettings::request_timeout`] and a little for the body of
-    /// the answer. Dropped half way, nobody knows whether the receiver has it; it goes again under the same key.
-    pub async fn post(&self, message: &Message) -> Answer {
+    async fn post(
+        &self,
+        receiver: &ReceiverName,
+        language: Language,
+        message: &Message,
+        request_timeout: Duration,
+    ) -> Answer {
         let body = match self.format {
-            Format::Vigie => webhook::body(message, self.language),
-            Format::Alertmanager => alertmanager::body(message, self.language),
+            Format::Vigie => webhook::body(message, language),
+            Format::Alertmanager => alertmanager::body(message, language),
         };
         let request = self
             .client
@@ -216,7 +314,7 @@ impl Target {
             .header(IDEMPOTENCY_KEY, message.key.to_string())
             .body(body)
             .send();
-        match timeout(self.request_timeout, request).await {
+        match timeout(request_timeout, request).await {
             Ok(Ok(response)) => {
                 let answer = judge(response.status(), response.headers());
                 drain(response).await;
@@ -225,11 +323,11 @@ impl Target {
             Ok(Err(error)) => {
                 // The address is taken out: it may be the secret.
                 let error = error.without_url();
-                tracing::debug!(receiver = %self.receiver, cause = &error as &dyn std::error::Error, "no answer");
+                tracing::debug!(%receiver, cause = &error as &dyn std::error::Error, "no answer");
                 Answer::None
             }
             Err(_) => {
-                tracing::debug!(receiver = %self.receiver, "no answer in time");
+                tracing::debug!(%receiver, "no answer in time");
                 Answer::None
             }
         }

@@ -161,12 +161,22 @@ async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
 fn settings(receiver: &str, url: &str) -> TargetSettings {
     TargetSettings {
         receiver: receiver.parse().unwrap(),
-        address: Address::Url(url.to_owned()),
-        format: Format::Vigie,
-        header_file: None,
-        ca_file: None,
+        way: WaySettings::Webhook(WebhookSettings {
+            address: Address::Url(url.to_owned()),
+            format: Format::Vigie,
+            header_file: None,
+            ca_file: None,
+        }),
         language: Language::French,
         request_timeout: REQUEST_TIMEOUT,
+    }
+}
+
+/// The webhook of a receiver made by [`settings`].
+fn webhook(settings: &mut TargetSettings) -> &mut WebhookSettings {
+    match &mut settings.way {
+        WaySettings::Webhook(webhook) => webhook,
+        WaySettings::Email(email) => panic!("{email:?}"),
     }
 }
 
@@ -276,7 +286,7 @@ async fn what_is_accepted_is_reported_and_the_request_says_it_all() {
     std::fs::set_permissions(&header, std::fs::Permissions::from_mode(0o600)).unwrap();
     let mut server = Server::start(vec![]).await;
     let mut target = settings("night", &server.url);
-    target.header_file = Some(SecretFile::at(&header));
+    webhook(&mut target).header_file = Some(SecretFile::at(&header));
     let mut bench = Bench::start(&[target]);
     bench.deliverer.take(vec![message(1, 1841, Notice::Open)]);
     let seen = server.next().await;
@@ -506,18 +516,18 @@ fn a_target_says_what_is_wrong_and_never_where_it_points() {
     let error = Target::open(&bad).unwrap_err();
     assert!(error.to_string().contains("night") && !error.to_string().contains("secret"));
     assert!(!format!("{bad:?}").contains("secret"));
-    bad.address = Address::Url("http://127.0.0.1:1/secret".to_owned());
+    webhook(&mut bad).address = Address::Url("http://127.0.0.1:1/secret".to_owned());
     assert!(!format!("{:?}", Target::open(&bad).unwrap()).contains("secret"));
     let dir = tempfile::tempdir().unwrap();
     let header = dir.path().join("header");
     std::fs::write(&header, "no header").unwrap();
     std::fs::set_permissions(&header, std::fs::Permissions::from_mode(0o600)).unwrap();
-    bad.header_file = Some(SecretFile::at(&header));
+    webhook(&mut bad).header_file = Some(SecretFile::at(&header));
     assert!(matches!(
         Target::open(&bad).unwrap_err(),
         TargetError::Header { path, .. } if path == header
     ));
-    bad.header_file = Some(SecretFile::at(dir.path().join("absent")));
+    webhook(&mut bad).header_file = Some(SecretFile::at(dir.path().join("absent")));
     assert!(matches!(
         Target::open(&bad).unwrap_err(),
         TargetError::Secret { .. }

@@ -84,6 +84,28 @@ impl Courier for Arc<Recorder> {
     fn refill(&self, _: &ReceiverName, _: Vec<Message>) {}
 }
 
+/// An engine that does nothing of itself.
+fn engine(
+    memory: &Arc<Memory>,
+    recorder: &Arc<Recorder>,
+    clock: &Arc<ManualClock>,
+) -> (Engine<Arc<Memory>>, Handle) {
+    let (_, probes) = watch::channel(None);
+    let (engine, handle, _) = Engine::new(Parts {
+        store: Arc::clone(memory),
+        state: State::default(),
+        rules: Arc::new(rules()),
+        tzdata: String::new(),
+        collector: "c".to_owned(),
+        clock: Arc::clone(clock) as _,
+        courier: Arc::new(Arc::clone(recorder)),
+        directory: Arc::default(),
+        health: Arc::default(),
+        probes,
+    });
+    (engine, handle)
+}
+
 struct Bench {
     memory: Arc<Memory>,
     recorder: Arc<Recorder>,
@@ -127,19 +149,7 @@ impl Bench {
             wall: Wall(1_795_374_000_000),
             elapsed: Elapsed(1_000_000),
         }));
-        let (_, probes) = watch::channel(None);
-        let (engine, handle, _) = Engine::new(Parts {
-            store: Arc::clone(&memory),
-            state: State::default(),
-            rules: Arc::new(rules()),
-            tzdata: String::new(),
-            collector: "c".to_owned(),
-            clock: Arc::clone(&clock) as _,
-            courier: Arc::new(Arc::clone(&recorder)),
-            directory: Arc::default(),
-            health: Arc::default(),
-            probes,
-        });
+        let (engine, handle) = engine(&memory, &recorder, &clock);
         let (stop, stopped) = watch::channel(false);
         tokio::spawn(engine.run(stopped));
         let node: NodeName = "app-01".parse().unwrap();
@@ -421,4 +431,120 @@ async fn silence_that_could_not_be_written_is_written_later() {
     assert!(disk.0.alerts.is_empty());
     drop(disk);
     bench.stop.send_replace(true);
+}
+
+/// One turn with these commands and these hand-ins.
+async fn turn(
+    engine: &mut Engine<Arc<Memory>>,
+    mut commands: Vec<Command>,
+    mut hand_ins: Vec<HandIn>,
+) {
+    engine.turn(&mut commands, &mut hand_ins).await;
+}
+
+#[tokio::test]
+async fn what_every_request_notices_again_is_not_kept_while_the_log_cannot_be_written() {
+    let (memory, recorder) = (Arc::new(Memory::default()), Arc::new(Recorder::default()));
+    let clock = Arc::new(ManualClock::at(Now {
+        wall: Wall(1_795_374_000_000),
+        elapsed: Elapsed(1_000_000),
+    }));
+    let (mut engine, _handle) = engine(&memory, &recorder, &clock);
+    memory.broken.store(true, Relaxed);
+    let noticed = || {
+        Command::Note(Event::SenderKeyUsed {
+            sender: "prom".parse().unwrap(),
+            tls_key_sha256: Digest::ZERO,
+        })
+    };
+    for _ in 0..10 {
+        let requests = (0..10).map(|_| noticed()).collect();
+        turn(&mut engine, requests, Vec::new()).await;
+    }
+    let kept: Vec<&Event> = engine.carried.iter().collect();
+    assert!(
+        matches!(
+            kept.as_slice(),
+            [Event::Started { .. }, Event::RulesLoaded { .. }]
+        ),
+        "{} events are kept",
+        kept.len()
+    );
+}
+
+#[tokio::test]
+async fn a_request_decided_after_its_node_was_replaced_or_denied_is_refused() {
+    let (memory, recorder) = (Arc::new(Memory::default()), Arc::new(Recorder::default()));
+    let clock = Arc::new(ManualClock::at(Now {
+        wall: Wall(1_795_374_000_000),
+        elapsed: Elapsed(1_000_000),
+    }));
+    let (mut engine, _handle) = engine(&memory, &recorder, &clock);
+    let node: NodeName = "app-01".parse().unwrap();
+    let key = |name: &str| Digest::of(name.as_bytes());
+    let token = |id: &str| {
+        Command::Note(Event::TokenIssued {
+            id: id.to_owned(),
+            secret_sha256: Digest::ZERO,
+            holder: vigie_core::token::Holder::Node(node.clone()),
+            replace: true,
+            valid_ms: 60_000,
+            uid: 0,
+        })
+    };
+    let join = |token: &str, name: &str| {
+        Command::Note(Event::Join {
+            token: token.to_owned(),
+            secret_sha256: Digest::ZERO,
+            node: node.clone(),
+            keys: NodeKeys {
+                tls_key_sha256: key(name),
+                signing_key: String::new(),
+                not_after: Wall(i64::MAX),
+            },
+        })
+    };
+    let hand_in = |name: &str| {
+        let (reply, answer) = oneshot::channel();
+        let hand_in = HandIn {
+            node: node.clone(),
+            key_sha256: key(name),
+            expired: None,
+            contact: Contact {
+                at: clock.wall(),
+                head: Head::EMPTY,
+                plan: None,
+                not_ok: Vec::new(),
+            },
+            lines: Vec::new(),
+            received: clock.now(),
+            reply,
+        };
+        (hand_in, answer)
+    };
+    // The old machine has a new key that it has not used; the first hand-in with it comes as another takes its name.
+    let renewed = Command::Note(Event::Renewed {
+        node: node.clone(),
+        tls_key_sha256: key("old, renewed"),
+        asked_with: Some(key("old")),
+        not_after: Wall(i64::MAX),
+    });
+    turn(&mut engine, vec![token("a"), token("b")], Vec::new()).await;
+    turn(&mut engine, vec![join("a", "old"), renewed], Vec::new()).await;
+    assert_eq!(engine.state.nodes[&node].keys.len(), 2);
+    let (late, answer) = hand_in("old, renewed");
+    turn(&mut engine, vec![join("b", "new")], vec![late]).await;
+    assert_eq!(answer.await.unwrap(), Err(Refusal::UnknownNode));
+    let keys = &engine.state.nodes[&node].keys;
+    assert_eq!(keys.len(), 1);
+    assert_eq!(keys[0].tls_key_sha256, key("new"));
+
+    let denied = Command::Note(Event::NodeDenied {
+        node: node.clone(),
+        denied: true,
+        uid: 0,
+    });
+    let (late, answer) = hand_in("new");
+    turn(&mut engine, vec![denied], vec![late]).await;
+    assert_eq!(answer.await.unwrap(), Err(Refusal::UnknownNode));
 }

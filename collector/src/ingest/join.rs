@@ -142,27 +142,19 @@ pub async fn renew(
         Ok(issued) => issued,
         Err(refusal) => return *refusal,
     };
-    if let (Holder::Sender(sender), Some(credential)) = (&holder, peer.credential()) {
-        // A renewal leaves the key in use and the one it brings. Who asks with a new key uses that one, and would be
-        // locked out if this answer were lost and its key had made room. An older key leaves no line.
-        ingest
-            .engine
-            .note(Event::SenderKeyUsed {
-                sender: sender.clone(),
-                tls_key_sha256: credential.key_sha256,
-            })
-            .await;
-    }
     let (tls_key_sha256, not_after) = (issued.key_sha256, issued.not_after);
+    let asked_with = peer.credential().map(|credential| credential.key_sha256);
     let event = match &holder {
         Holder::Node(node) => Event::Renewed {
             node: node.clone(),
             tls_key_sha256,
+            asked_with,
             not_after,
         },
         Holder::Sender(sender) => Event::SenderRenewed {
             sender: sender.clone(),
             tls_key_sha256,
+            asked_with,
             not_after,
         },
     };
@@ -175,7 +167,16 @@ pub async fn renew(
             })
             .into_response()
         }
-        Err(_) => {
+        // Its key was good when it asked. It was denied, retired or replaced since.
+        Err(Refusal::UnknownNode) => {
+            ingest.counters.foreign.fetch_add(1, Relaxed);
+            refuse(
+                StatusCode::FORBIDDEN,
+                "key.unknown",
+                "an operator denied or retired it, or another one took over its name; join again with a new token",
+            )
+        }
+        Err(Refusal::Unavailable | Refusal::Join(_)) => {
             ingest.counters.unavailable.fetch_add(1, Relaxed);
             refuse(
                 StatusCode::SERVICE_UNAVAILABLE,

@@ -39,7 +39,7 @@ use axum::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use vigie_core::{
-    remote_write::{Malformed, Version},
+    remote_write::{Batch, Malformed, Version},
     time::Now,
 };
 
@@ -51,7 +51,7 @@ use super::{
 };
 use crate::{
     deliver::random,
-    latest::{Applied, Latest, Origin, Refusal},
+    latest::{Applied, Origin, Refusal},
 };
 
 mod body;
@@ -257,20 +257,18 @@ async fn take(
         body,
         pass,
     };
-    let applied = if batch.decoded_len <= INLINE_LEN_MAX {
-        batch.apply(&ingest.intake, &ingest.latest, ingest.clock.now())?
+    let is_large = batch.decoded_len > INLINE_LEN_MAX;
+    let at_once = if is_large {
+        None
     } else {
-        let turn = ingest.intake.large_turn().await;
-        let ingest = Arc::clone(ingest);
-        let work = move || {
-            let _turn = turn;
-            batch.apply(&ingest.intake, &ingest.latest, ingest.clock.now())
-        };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(applied) => applied?,
-            Err(broken) if broken.is_panic() => std::panic::resume_unwind(broken.into_panic()),
-            Err(_) => return Err(Refused::Stopping),
-        }
+        let (latest, now) = (&ingest.latest, ingest.clock.now());
+        batch.read(&ingest.intake, |read| {
+            latest.try_apply(&batch.origin, read, now)
+        })?
+    };
+    let applied = match at_once {
+        Some(applied) => applied,
+        None => apply_elsewhere(ingest, batch, is_large).await?,
     };
     match (&applied.impostor, peer) {
         (Some(claimed), Peer::Node { name, .. }) => {
@@ -278,6 +276,33 @@ async fn take(
             Err(Refused::Impostor)
         }
         _ => Ok(applied),
+    }
+}
+
+/// Takes in what is large, or has to wait for another request of the same origin, where nobody waits for the thread.
+async fn apply_elsewhere(
+    ingest: &Arc<Ingest>,
+    batch: Packed,
+    is_large: bool,
+) -> Result<Applied, Refused> {
+    let turn = if is_large {
+        ingest.intake.large_turn().await
+    } else {
+        // What it unpacks to is little, and its origin may have but a few requests under way.
+        None
+    };
+    let ingest = Arc::clone(ingest);
+    let work = move || {
+        let _turn = turn;
+        let now = ingest.clock.now();
+        batch.read(&ingest.intake, |read| {
+            ingest.latest.apply(&batch.origin, read, now)
+        })
+    };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(applied) => applied,
+        Err(broken) if broken.is_panic() => std::panic::resume_unwind(broken.into_panic()),
+        Err(_) => Err(Refused::Stopping),
     }
 }
 
@@ -366,8 +391,9 @@ struct Packed {
 }
 
 impl Packed {
-    /// Unpacks, reads and applies. Synchronous, and without an allocation when the request is like those before it.
-    fn apply(self, intake: &Intake, latest: &Latest, now: Now) -> Result<Applied, Refused> {
+    /// Unpacks and reads, and has it applied. Synchronous, and without an allocation when the request is like those
+    /// before it.
+    fn read<T>(&self, intake: &Intake, apply: impl FnOnce(&Batch<'_>) -> T) -> Result<T, Refused> {
         let mut workspace = intake.workspace();
         let Workspace { decoded, decoder } = &mut workspace;
         if decoded.len() < self.decoded_len {
@@ -382,7 +408,7 @@ impl Packed {
                 let batch = decoder.decode(self.version, &decoded[..len], request);
                 // A request that was refused may have filled the tables as well.
                 is_worth_keeping = batch.as_ref().is_ok_and(is_usual);
-                Ok(latest.apply(&self.origin, &batch.map_err(Refused::Malformed)?, now))
+                Ok(apply(&batch.map_err(Refused::Malformed)?))
             });
         intake.give_back(workspace, is_worth_keeping);
         applied
@@ -529,8 +555,8 @@ impl Refused {
 }
 
 #[cfg(test)]
-mod bench;
-#[cfg(test)]
 mod compliance;
+#[cfg(test)]
+mod fixture;
 #[cfg(test)]
 mod tests;

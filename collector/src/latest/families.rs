@@ -10,9 +10,10 @@ use std::{
 
 use vigie_core::remote_write::{Metadata, MetricType};
 
-use super::lock;
+use super::{keys::grow_by_an_eighth, labels, lock};
 
-/// Families of one origin; with one more all are dropped, and learnt again as they are sent again.
+/// Families of one origin; with one more all are dropped, and learnt again as they are sent again. Of one request no
+/// more are read.
 const FAMILIES_MAX: usize = 4096;
 
 /// The longest name of a family; series with longer names are refused.
@@ -32,56 +33,76 @@ pub(super) struct Family {
     pub(super) metric_type: MetricType,
 }
 
-/// The families of one origin, sorted by name.
+/// The families of one origin.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Families(Vec<Family>);
+pub(super) struct Families {
+    /// By name.
+    known: Vec<Family>,
+    /// Those of the request under way, in its order: put in their places all at once, or a request that brings
+    /// thousands would move all of them for each.
+    new: Vec<Family>,
+}
 
 impl Families {
-    /// Takes in what a sender says about `name`. Touches nothing if it said so before.
+    /// Takes in what a sender says about `name`. Touches nothing if it said so before. What is new is known after
+    /// [`Families::settle`].
     pub(super) fn describe(&mut self, name: &str, metadata: &Metadata<'_>, texts: &Texts) {
         let help = cut(metadata.help);
         let says_nothing = metadata.metric_type == MetricType::Unknown && help.is_empty();
         if name.is_empty() || name.len() > NAME_LEN_MAX || says_nothing {
             return;
         }
-        match self.position(name) {
-            Ok(at) => {
-                let family = &mut self.0[at];
-                family.metric_type = metadata.metric_type;
-                if &*family.help != help {
-                    family.help = texts.shared(help);
-                }
-            }
-            Err(mut at) => {
-                if self.0.len() >= FAMILIES_MAX {
-                    self.0.clear();
-                    at = 0;
-                }
-                let (name, help) = (texts.shared(name), texts.shared(help));
-                super::keys::grow_by_an_eighth(&mut self.0, 1);
-                self.0.insert(
-                    at,
-                    Family {
-                        name,
-                        help,
-                        metric_type: metadata.metric_type,
-                    },
-                );
-            }
+        // The page has that family already. Some series, such as a sum, would bring it in under their own name.
+        if labels::is_node_up(name) {
+            return;
         }
+        let family = match self.position(name) {
+            Ok(at) => Some(&mut self.known[at]),
+            // All series of a family mostly come together.
+            Err(_) => self.new.last_mut().filter(|last| *last.name == *name),
+        };
+        if let Some(family) = family {
+            family.metric_type = metadata.metric_type;
+            if &*family.help != help {
+                family.help = texts.shared(help);
+            }
+        } else if self.new.len() < FAMILIES_MAX {
+            self.new.push(Family {
+                name: texts.shared(name),
+                help: texts.shared(help),
+                metric_type: metadata.metric_type,
+            });
+        }
+    }
+
+    /// Puts what a request brought in its places; of what it said twice the last stands.
+    pub(super) fn settle(&mut self) {
+        if self.new.is_empty() {
+            return;
+        }
+        let mut new = std::mem::take(&mut self.new);
+        sort(&mut new);
+        if self.known.len() + new.len() > FAMILIES_MAX {
+            self.known.clear();
+        }
+        grow_by_an_eighth(&mut self.known, new.len());
+        self.known.append(&mut new);
+        // Two sorted runs, which is quick.
+        sort(&mut self.known);
     }
 
     /// The family of exactly this name.
     pub(super) fn find(&self, name: &str) -> Option<&Family> {
-        self.position(name).ok().map(|at| &self.0[at])
+        self.position(name).ok().map(|at| &self.known[at])
     }
 
     fn position(&self, name: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|family| (*family.name).cmp(name))
+        self.known
+            .binary_search_by(|family| (*family.name).cmp(name))
     }
 
     pub(super) fn allocated_len(&self) -> usize {
-        self.0.capacity() * size_of::<Family>()
+        self.known.capacity() * size_of::<Family>()
     }
 }
 
@@ -105,6 +126,18 @@ pub(super) const fn suffixes(metric_type: MetricType) -> &'static [&'static str]
         | MetricType::Info
         | MetricType::StateSet => &[],
     }
+}
+
+/// Sorts by name; of several with the same name the last stands.
+fn sort(families: &mut Vec<Family>) {
+    families.sort_by(|a, b| a.name.cmp(&b.name));
+    families.dedup_by(|later, earlier| {
+        let is_same = later.name == earlier.name;
+        if is_same {
+            std::mem::swap(later, earlier);
+        }
+        is_same
+    });
 }
 
 fn cut(help: &str) -> &str {

@@ -8,6 +8,8 @@
 //! Symbols of remote write 2.0 make a short request say a great deal: each byte read through one is counted against
 //! what one request may say, before anything is copied.
 
+use std::borrow::Cow;
+
 use vigie_core::remote_write::{BadLabel, Series, v1};
 
 use super::{Limits, Origin, Refusal};
@@ -21,11 +23,11 @@ pub(super) const NODE: &str = "node";
 /// The label that says which sender a series came from.
 pub(super) const SENDER: &str = "sender";
 
-/// What senders may not name their series: the collector and its nodes do.
+/// What the names of a sender's series may not begin with, as they are shown: the collector and its nodes do so.
 const RESERVED_PREFIX: &str = "vigie_";
 
 /// Written by the collector on a node's page, from what it knows itself.
-pub(super) const NODE_UP: &str = "vigie_node_up";
+const NODE_UP: &str = "vigie_node_up";
 
 /// Why a series is not taken in.
 #[derive(Debug, thiserror::Error)]
@@ -154,11 +156,11 @@ pub(super) fn read<'a>(
             if let Some(node) = value_of(NODE).filter(|node| *node != own.as_str()) {
                 return Err(Wrong::OtherNode { node });
             }
-            if name == NODE_UP {
+            if is_node_up(name) {
                 return Err(Wrong::Reserved { name });
             }
         }
-        Origin::Sender(_) if name.starts_with(RESERVED_PREFIX) => {
+        Origin::Sender(_) if shown_name(name, true).starts_with(RESERVED_PREFIX) => {
             return Err(Wrong::Reserved { name });
         }
         Origin::Sender(_) => {}
@@ -187,6 +189,26 @@ fn check<'a>(name: &'a str, value: &str, limits: &Limits) -> Result<(), Wrong<'a
         });
     }
     Ok(())
+}
+
+/// Whether the collector alone says what is called so, however it is written: it is what is shown that others read.
+pub(super) fn is_node_up(name: &str) -> bool {
+    shown_name(name, true) == NODE_UP
+}
+
+/// `name` in the old grammar, `[a-zA-Z_][a-zA-Z0-9_]*`, for metrics with `:`.
+pub(super) fn shown_name(name: &str, is_metric: bool) -> Cow<'_, str> {
+    let is_shown = |(at, c): (usize, char)| {
+        c.is_ascii_alphabetic()
+            || c == '_'
+            || (at > 0 && c.is_ascii_digit())
+            || (is_metric && c == ':')
+    };
+    if name.char_indices().all(is_shown) {
+        return Cow::Borrowed(name);
+    }
+    let shown = |(at, c)| if is_shown((at, c)) { c } else { '_' };
+    Cow::Owned(name.char_indices().map(shown).collect())
 }
 
 /// The name of another node that the series carries, as far as its labels can be read.

@@ -1,7 +1,8 @@
 //! The newest value of every series that anyone sends, and its text.
 //!
 //! Each origin, a node or a sender of metrics, has a [`table`] of its own behind a lock of its own, found through a
-//! sharded map: whoever floods its table delays nobody else. A request's structure was walked before it comes here
+//! sharded map: whoever floods its table delays nobody else, as long as threads that others need do not wait for it
+//! ([`Latest::try_apply`]). A request's structure was walked before it comes here
 //! ([`vigie_core::remote_write`]); this part decides which of its series may stand ([`labels`]), recognises those it
 //! has seen by the bytes that name them ([`keys`], [`shape`]), keeps what metrics are about ([`families`]) and writes
 //! pages for Prometheus ([`text`]).
@@ -14,7 +15,8 @@
 //! two with the same timestamp the later received stands, so that whatever was answered as written can be read back,
 //! except that an end (a stale marker) is final for its timestamp. A sample is live while it is less than
 //! [`LIVE_FOR_MS`] older than the newest of its origin (a slow clock or a backlog is not the end of a series), and
-//! while its origin itself was heard within that time by the collector's clock (the dead must not look alive).
+//! while its origin itself was heard within that time, which passes however clocks are set (the dead must not look
+//! alive). Should the collector's clock be set back, what it would refuse now as too far ahead gives way to anything.
 
 mod families;
 mod keys;
@@ -31,7 +33,7 @@ use std::{
     fmt,
     hash::BuildHasher,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -40,7 +42,7 @@ use foldhash::fast::RandomState;
 use vigie_core::{
     id::NodeName,
     remote_write::{Batch, Sample},
-    time::{Now, Wall},
+    time::Now,
 };
 
 use families::Texts;
@@ -279,12 +281,37 @@ impl Latest {
     }
 
     /// Takes in what `origin` sent. Allocates nothing for a request all of whose series are known and accepted.
+    ///
+    /// Waits while another request of the same origin is taken in or its page is copied: not for a thread that others
+    /// need.
     pub fn apply(&self, origin: &Origin, batch: &Batch<'_>, now: Now) -> Applied {
+        let table = self.find_or_add(origin);
+        let table = lock(&table);
+        self.apply_to(table, origin, batch, now)
+    }
+
+    /// The same, unless it had to wait: then `None`, and nothing was taken in.
+    pub fn try_apply(&self, origin: &Origin, batch: &Batch<'_>, now: Now) -> Option<Applied> {
+        let table = self.find_or_add(origin);
+        let table = match table.try_lock() {
+            Ok(table) => table,
+            Err(TryLockError::Poisoned(table)) => table.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        Some(self.apply_to(table, origin, batch, now))
+    }
+
+    fn apply_to(
+        &self,
+        mut table: MutexGuard<'_, Table>,
+        origin: &Origin,
+        batch: &Batch<'_>,
+        now: Now,
+    ) -> Applied {
         let limits = *self.limits.read().unwrap_or_else(PoisonError::into_inner);
         let mut scratch = lock(&self.scratches).pop().unwrap_or_default();
-        let table = self.find_or_add(origin);
-        let (applied, misses) =
-            lock(&table).apply(origin, batch, &limits, now, &self.texts, &mut scratch);
+        let (applied, misses) = table.apply(origin, batch, &limits, now, &self.texts, &mut scratch);
+        drop(table);
         let mut scratches = lock(&self.scratches);
         if scratches.len() < SCRATCHES_MAX {
             scratches.push(scratch);
@@ -292,12 +319,6 @@ impl Latest {
         drop(scratches);
         self.shape_misses.fetch_add(misses, Relaxed);
         applied
-    }
-
-    /// Whether `origin` has sent anything since the start (or since it was forgotten).
-    #[must_use]
-    pub fn is_known(&self, origin: &Origin) -> bool {
-        self.find(origin).is_some()
     }
 
     /// All that have sent anything, in order.
@@ -316,7 +337,7 @@ impl Latest {
     }
 
     /// Appends what is live of `origin` in the text format 0.0.4.
-    pub fn text(&self, origin: &Origin, now: Wall, out: &mut Vec<u8>) {
+    pub fn text(&self, origin: &Origin, now: Now, out: &mut Vec<u8>) {
         if let Some(table) = self.find(origin) {
             // Copied under the lock, written without it: a page of a large sender takes long.
             let live = lock(&table).live(now);
@@ -369,6 +390,14 @@ impl Latest {
             }
         }
         totals
+    }
+
+    /// Does something while nothing of `origin` can be taken in.
+    #[cfg(test)]
+    pub(crate) fn while_held<T>(&self, origin: &Origin, what: impl FnOnce() -> T) -> T {
+        let table = self.find_or_add(origin);
+        let _held = lock(&table);
+        what()
     }
 
     fn shard(&self, origin: &Origin) -> &Shard {

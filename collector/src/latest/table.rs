@@ -12,7 +12,7 @@ use std::{collections::HashMap, sync::Arc};
 use foldhash::fast::RandomState;
 use vigie_core::{
     remote_write::{Batch, Sample, Series, v1},
-    time::{Now, Wall},
+    time::{Elapsed, Now, Wall},
 };
 
 use super::{
@@ -100,6 +100,16 @@ impl Window {
         }
     }
 
+    /// The later of two timestamps. What was kept and would be refused today as too far ahead is from a clock that was
+    /// set back since: it would stand against everything newer until the clock is there again.
+    const fn newer(&self, kept_ms: i64, timestamp_ms: i64) -> i64 {
+        if kept_ms > self.newest_ms || timestamp_ms >= kept_ms {
+            timestamp_ms
+        } else {
+            kept_ms
+        }
+    }
+
     fn holds_none(&self, samples: &[Sample]) -> bool {
         samples.iter().all(|sample| self.refusal(sample).is_some())
     }
@@ -128,8 +138,8 @@ pub(super) struct Table {
     swept: u32,
     /// The newest timestamp of all samples.
     newest_ms: i64,
-    /// When a request was last written from.
-    heard: Wall,
+    /// When a request was last written from; no clock that is set moves it.
+    heard: Option<Elapsed>,
     /// The limits in force when refusals were remembered.
     limits: Option<Limits>,
 }
@@ -166,7 +176,7 @@ impl Table {
             first: NONE,
             swept: 0,
             newest_ms: i64::MIN,
-            heard: Wall(i64::MIN),
+            heard: None,
             limits: None,
         }
     }
@@ -218,8 +228,9 @@ impl Table {
         for metadata in batch.metadata() {
             self.families.describe(metadata.family, &metadata, texts);
         }
+        self.families.settle();
         if applied.written > 0 {
-            self.heard = now.wall;
+            self.heard = Some(now.elapsed);
         }
         self.shapes.keep_budgets();
         self.sweep(now_s, scratch.recognised.len().max(SWEPT_MIN));
@@ -355,8 +366,8 @@ impl Table {
                 match request.window.refusal(sample) {
                     None => {
                         applied.written += 1;
-                        self.newest_ms = self.newest_ms.max(sample.timestamp_ms);
-                        self.slots[slot as usize].keep(*sample, request.now_s);
+                        self.newest_ms = request.window.newer(self.newest_ms, sample.timestamp_ms);
+                        self.slots[slot as usize].keep(*sample, request);
                     }
                     Some(refusal) => refuse(applied, refusal, 1, &series),
                 }
@@ -526,13 +537,19 @@ impl Table {
     }
 
     /// Copies out what is live.
-    pub(super) fn live(&self, now: Wall) -> Live {
+    pub(super) fn live(&self, now: Now) -> Live {
         let mut live = Live::default();
-        if now.0.saturating_sub(self.heard.0) > LIVE_FOR_MS {
+        let (Some(heard), Some(limits)) = (self.heard, &self.limits) else {
+            return live;
+        };
+        if now.elapsed.since_ms(heard) > LIVE_FOR_MS.unsigned_abs() {
             return live;
         }
-        let oldest_ms = self.newest_ms.min(now.0).saturating_sub(LIVE_FOR_MS);
-        let is_live = |slot: &Slot| slot.state == State::Kept && slot.timestamp_ms >= oldest_ms;
+        let newest_ms = Window::new(limits, now.wall).newest_ms;
+        let oldest_ms = self.newest_ms.min(now.wall.0).saturating_sub(LIVE_FOR_MS);
+        let is_live = |slot: &Slot| {
+            slot.state == State::Kept && (oldest_ms..=newest_ms).contains(&slot.timestamp_ms)
+        };
         live.labels.reserve_exact(self.keys.living_len());
         live.series.reserve_exact(self.keys.len());
         for (id, slot) in (0..self.keys.ids()).zip(&self.slots) {
@@ -581,10 +598,11 @@ impl Slot {
     }
 
     /// Keeps `sample` if it is the newest: see "newest" in the module above.
-    fn keep(&mut self, sample: Sample, now_s: u32) {
-        self.seen_s = now_s;
+    fn keep(&mut self, sample: Sample, request: &Request<'_>) {
+        self.seen_s = request.now_s;
         let is_final = self.state == State::Ended && sample.timestamp_ms == self.timestamp_ms;
-        if sample.timestamp_ms < self.timestamp_ms || is_final {
+        let newer_ms = request.window.newer(self.timestamp_ms, sample.timestamp_ms);
+        if newer_ms != sample.timestamp_ms || is_final {
             return;
         }
         self.timestamp_ms = sample.timestamp_ms;

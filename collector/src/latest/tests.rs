@@ -8,6 +8,8 @@ mod page;
 use fixture::{NOW, Said, at, gauge, node, sender, take_in};
 use vigie_core::remote_write::{Sample, Version};
 
+use vigie_core::time::Wall;
+
 use super::*;
 
 #[test]
@@ -173,7 +175,7 @@ fn histograms_and_exemplars_are_never_claimed_to_be_kept() {
 fn origins_are_known_apart_and_can_be_forgotten() {
     let latest = Latest::new(Limits::default());
     let (node, sender) = (node("x"), sender("x"));
-    assert!(!latest.is_known(&node));
+    assert!(latest.origins().is_empty());
     take_in(&latest, &node, Version::V1, &[gauge("a", 1.0)], at(0));
     take_in(&latest, &sender, Version::V1, &[gauge("a", 2.0)], at(0));
     assert_eq!(latest.origins(), [node.clone(), sender.clone()]);
@@ -223,5 +225,48 @@ fn a_series_that_nobody_mentions_is_freed_after_an_hour() {
             assert_eq!(value(name).timestamp_ms, NOW + t);
         }
         assert_eq!(latest.totals().node_series, 3);
+    }
+}
+
+#[test]
+fn a_clock_set_back_does_not_freeze_what_was_received_before() {
+    const HOUR_MS: i64 = 3_600_000;
+    for version in [Version::V1, Version::V2] {
+        let latest = Latest::new(Limits::default());
+        let origin = node("app-01");
+        let of = |name, sample| Said {
+            samples: vec![sample],
+            ..gauge(name, 0.0)
+        };
+        let value = |value, timestamp_ms| Sample {
+            value,
+            timestamp_ms,
+        };
+        let said = [
+            of("a", value(1.0, NOW)),
+            of("b", value(1.0, NOW)),
+            of("ended", Sample::stale(NOW)),
+        ];
+        take_in(&latest, &origin, version, &said, at(0));
+        // Both clocks were an hour fast, and somebody noticed.
+        let back = Now {
+            wall: Wall(NOW - HOUR_MS),
+            elapsed: at(15_000).elapsed,
+        };
+        let said = [
+            of("a", value(2.0, NOW - HOUR_MS)),
+            of("ended", value(2.0, NOW - HOUR_MS)),
+        ];
+        let applied = take_in(&latest, &origin, version, &said, back);
+        assert_eq!(applied.written, 2);
+        for name in ["a", "ended"] {
+            let kept = latest.value(&origin, &[("__name__", name)]);
+            assert_eq!(kept.map(|sample| sample.value), Some(2.0), "{name}");
+        }
+        let mut text = Vec::new();
+        latest.text(&origin, back, &mut text);
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("a{"), "{text}");
+        assert!(!text.contains("b{"), "from a future that was none: {text}");
     }
 }

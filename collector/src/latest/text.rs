@@ -23,7 +23,7 @@ use vigie_core::remote_write::{MetricType, Sample, v1};
 use super::{
     Origin,
     families::{Families, suffixes},
-    labels::{NAME, NODE, SENDER},
+    labels::{NAME, NODE, SENDER, shown_name},
     table::Live,
 };
 
@@ -294,21 +294,6 @@ fn write_labels(labels: &[(Cow<'_, str>, &str)], without: &str, out: &mut Vec<u8
         out.push(b'"');
     }
     out.push(b'}');
-}
-
-/// `name` in the old grammar, `[a-zA-Z_][a-zA-Z0-9_]*`, for metrics with `:`.
-fn shown_name(name: &str, is_metric: bool) -> Cow<'_, str> {
-    let is_shown = |(at, c): (usize, char)| {
-        c.is_ascii_alphabetic()
-            || c == '_'
-            || (at > 0 && c.is_ascii_digit())
-            || (is_metric && c == ':')
-    };
-    if name.char_indices().all(is_shown) {
-        return Cow::Borrowed(name);
-    }
-    let shown = |(at, c)| if is_shown((at, c)) { c } else { '_' };
-    Cow::Owned(name.char_indices().map(shown).collect())
 }
 
 /// The shortest text that reads back as the same number.

@@ -32,7 +32,7 @@ use crate::{
 };
 
 const NOW: Now = Now {
-    wall: Wall(1_795_374_271_207),
+    wall: vigie_core::time::Wall(1_795_374_271_207),
     elapsed: Elapsed(60_000),
 };
 
@@ -132,7 +132,7 @@ fn targets_are_where_the_client_asked() {
                           "__meta_vigie_node": "app-02" } },
             { "targets": ["c:9477"],
               "labels": { "__metrics_path__": "/senders/prometheus/metrics",
-                          "instance": "prometheus", "__meta_vigie_sender": "prometheus" } },
+                          "instance": "sender/prometheus", "__meta_vigie_sender": "prometheus" } },
         ])
     );
 }
@@ -144,7 +144,7 @@ fn a_silent_node_keeps_only_that_it_is_not_up() {
     let said = [("__name__", "vigie_check_status"), ("check", "a")];
     take_in(&latest, &Origin::Node(name.clone()), &said, 2.0);
     let page = |is_up| {
-        let page = node_page(&latest, name.clone(), is_up, NOW.wall);
+        let page = node_page(&latest, name.clone(), is_up, NOW);
         let page = String::from_utf8(page).unwrap();
         let lines = page.lines().filter(|line| !line.starts_with('#'));
         lines.map(str::to_owned).collect::<Vec<_>>()

@@ -125,6 +125,7 @@ fn every_setting_that_the_shipped_file_offers_is_accepted() {
         .file("token", "0123456789abcdef0123456789abcdef\n")
         .file("outside-watch-url", "https://watch.example/s3cret\n")
         .file("pager-header", "Authorization: Bearer s3cret\n")
+        .file("smtp", "s3cret\n")
         .file("equipe-url", "https://chat.example/s3cret\n");
     let settings = folder.settings();
     assert_eq!(settings.scrape.scheme(), "https");
@@ -161,12 +162,24 @@ fn every_setting_that_the_shipped_file_offers_is_accepted() {
         }
     );
     let night = &settings.receivers["astreinte"];
-    assert_eq!(night.webhook.format, WebhookFormat::Vigie);
-    assert!(night.webhook.header_file.is_some() && night.language.is_none());
+    let Way::Webhook(webhook) = &night.way else {
+        panic!("{night:?}");
+    };
+    assert_eq!(webhook.format, WebhookFormat::Vigie);
+    assert!(webhook.header_file.is_some() && night.language.is_none());
     let team = &settings.receivers["equipe-sis"];
-    assert_eq!(team.webhook.format, WebhookFormat::Alertmanager);
+    let Way::Webhook(webhook) = &team.way else {
+        panic!("{team:?}");
+    };
+    assert_eq!(webhook.format, WebhookFormat::Alertmanager);
     assert_eq!(team.language, Some(Language::English));
-    assert!(matches!(team.webhook.address, WebhookAddress::SecretUrl(_)));
+    assert!(matches!(webhook.address, WebhookAddress::SecretUrl(_)));
+    let Way::Email(email) = &settings.receivers["chefs"].way else {
+        panic!("the receiver `chefs` is told by mail");
+    };
+    assert_eq!(email.smtp.port, 587);
+    assert_eq!(email.smtp.tls, SmtpTls::Starttls);
+    assert_eq!(email.to.len(), 2);
     assert!(
         rules.receivers.iter().eq(settings.receivers.keys()),
         "the rules name the receivers that have an address"
@@ -398,7 +411,7 @@ fn each_mistake_of_a_webhook_has_its_place_and_its_mend() {
     for (text, told) in [
         (
             "",
-            "1:11: `receiver.night` has no way to be told; write `webhook = { url = \"https://…\" }`",
+            "1:11: `receiver.night` has no way to be told; write `webhook = { url = \"https://…\" }` or `email = { to = [\"…\"] }`",
         ),
         (
             "webhook = {}",
@@ -433,8 +446,8 @@ fn each_mistake_of_a_webhook_has_its_place_and_its_mend() {
             "2:11: `webhook`: this is text, not a table; write a table `[receiver.night.webhook]`",
         ),
         (
-            "webhook = { url = \"https://x.example\" }\nemail = { to = [\"a@b.example\"] }",
-            "3:1: unknown key `email`; remove it or use one of `language`, `webhook`",
+            "webhook = { url = \"https://x.example\" }\nchannel = \"mail\"",
+            "3:1: unknown key `channel`; remove it or use one of `email`, `language`, `webhook`",
         ),
     ] {
         let folder = Folder::new(&format!(
@@ -448,6 +461,131 @@ fn each_mistake_of_a_webhook_has_its_place_and_its_mend() {
     }
     let local = "[receiver.night]\nwebhook = { url = \"http://127.0.0.1:8080/\", header_file = \"{secrets}/collector.toml\" }\n[[route]]\nnotify = [\"night\"]\n";
     assert!(Folder::new(local).load().is_ok());
+}
+
+#[test]
+fn each_mistake_of_a_mail_has_its_place_and_its_mend() {
+    let whole = "{ host = \"mx.example\", from = \"vigie@example.org\" }";
+    let channel = |smtp: &str| format!("[channel.mail]\nsmtp = {smtp}\n");
+    let receiver =
+        |way: &str| format!("[receiver.night]\n{way}\n[[route]]\nnotify = [\"night\"]\n");
+    let mailed = receiver("email = { to = [\"a@b.example\"] }");
+    for (text, told) in [
+        (
+            "[channel.mail]\n".to_owned() + &mailed,
+            "1:10: `channel.mail` has no way to tell; write `smtp = { host = \"…\", from = \"…\" }`",
+        ),
+        (
+            channel("{ host = \"mx.example\" }") + &mailed,
+            "2:1: `from` is missing in `channel.mail.smtp`; write `from = \"…\"`",
+        ),
+        (
+            channel("{ host = \"smtp://mx\", from = \"a@b.example\" }") + &mailed,
+            "2:17: `host`: \"smtp://mx\" is not valid: it is neither a DNS name nor an IP address; write a DNS name or an IP address, without scheme and port",
+        ),
+        (
+            channel("{ host = \"mx.example\", from = \"Vigie <a@b.example>\" }") + &mailed,
+            "2:38: `from`: \"Vigie <a@b.example>\" is not valid: it is not a mail address; write \"name@host.example\", in ASCII and without a display name",
+        ),
+        (
+            channel("{ host = \"mx.example\", from = \"a@b.example\", tls = \"none\" }") + &mailed,
+            "2:59: `tls`: mail to another machine would travel without encryption; write \"starttls\" or \"tls\"",
+        ),
+        (
+            channel("{ host = \"mx.example\", from = \"a@b.example\", user = \"vigie\" }")
+                + &mailed,
+            "2:60: `user` is written without `password_file`; write both, or none",
+        ),
+        (
+            channel("{ host = \"mx.example\", from = \"a@b.example\", password = \"x\" }")
+                + &mailed,
+            "2:53: `password` must not be in the settings; put it into a file of mode 0600 and write `password_file` with its path",
+        ),
+        (
+            mailed.clone(),
+            "2:1: `email`: there is no channel for mail; declare one: `[channel.mail]` with `smtp = { host = \"…\", from = \"…\" }`",
+        ),
+        (
+            channel(whole) + &channel(whole).replace("mail", "other") + &mailed,
+            "6:1: `email`: there are several channels for mail; write `via = \"mail\"`, or another channel",
+        ),
+        (
+            channel(whole) + &receiver("email = { to = [\"a@b.example\"], via = \"mial\" }"),
+            "4:39: `via`: no channel is called \"mial\"; did you mean \"mail\"?",
+        ),
+        (
+            channel(whole) + &receiver("email = { to = [] }"),
+            "4:16: `to`: this mail would reach nobody; write at least one address",
+        ),
+        (
+            channel(whole) + &receiver("email = { to = [\"a@b.example\", \"A@b.example\"] }"),
+            "4:16: `to`: \"A@b.example\" is named twice; name each address once",
+        ),
+        (
+            channel(whole)
+                + &receiver(
+                    "email = { to = [\"a@b.example\"] }\nwebhook = { url = \"https://x.example\" }",
+                ),
+            "4:1: `receiver.night` has both `webhook` and `email`; keep one of the two, and declare another receiver for the other",
+        ),
+    ] {
+        let told = [format!("collector.toml:{told}")];
+        assert_eq!(Folder::new(&text).mistakes(), told, "{text}");
+    }
+    let local = "{ host = \"localhost\", from = \"a@b.example\", tls = \"none\", ca_file = \"{secrets}/collector.toml\" }";
+    let told = Folder::new(&(channel(local) + &mailed)).mistakes();
+    assert_eq!(
+        told[1],
+        "collector.toml:2:76: `ca_file`: this channel never speaks TLS; remove it, or write `tls = \"starttls\"`"
+    );
+    for smtp in [
+        "{ host = \"127.0.0.1\", port = 1025, tls = \"none\", from = \"vigie@example.org\" }",
+        "{ host = \"mx.example\", tls = \"tls\", from = \"a+b@c.example\", user = \"vigie\", password_file = \"{secrets}/collector.toml\" }",
+    ] {
+        let folder = Folder::new(&(channel(smtp) + &mailed));
+        if smtp.contains("password_file") {
+            // A whole file is no password.
+            assert!(folder.mistakes()[0].contains("does not hold a password"));
+            let folder = folder.file("password", "s3cret\n");
+            let text = channel(&smtp.replace("collector.toml", "password")) + &mailed;
+            let shown = format!("{:?}", folder.file("collector.toml", &text).settings());
+            assert!(!shown.contains("s3cret"));
+        } else {
+            assert!(folder.load().is_ok());
+        }
+    }
+}
+
+#[test]
+fn only_addresses_that_every_server_takes_are_taken() {
+    for good in ["a@b.example", "a.b+c@x-y.example.org", "o'neil@b"] {
+        assert!(good.parse::<MailAddress>().is_ok(), "{good}");
+    }
+    for bad in [
+        "",
+        "a",
+        "@b.example",
+        "a@",
+        "a@b@c.example",
+        "a b@c.example",
+        "é@b.example",
+        "a@é.example",
+        "a..b@c.example",
+        ".a@c.example",
+        "a.@c.example",
+        "<a@b.example>",
+        "a@b.example\r\nRCPT TO:<c@d.example>",
+        "a@b.example ",
+        "\"a\"@b.example",
+        "a,c@b.example",
+        "a@[192.0.2.1]",
+        "a@192.0.2.1",
+        "a@b.example.",
+        "a(x)@b.example",
+        "a@b example",
+    ] {
+        assert!(bad.parse::<MailAddress>().is_err(), "{bad:?}");
+    }
 }
 
 #[test]
@@ -587,7 +725,6 @@ fn settings_of_parts_to_come_are_refused() {
     for table in [
         "[calendar.bureau]",
         "[maintenance.x]",
-        "[channel.mail]",
         "[rota.astreinte]",
         "[forward]",
     ] {

@@ -71,7 +71,16 @@ pub fn subject(rules: &Rules, plan: Option<&NodePlan>, key: &AlertKey, alert: &A
         .zip(check.as_ref())
         .and_then(|(plan, check)| plan.find(check));
     let need = Need::served_by(alert.family, planned.map(|check| check.kind.as_str()));
-    rules.subject(&node, &alert.claimed, need)
+    let subject = rules.subject(&node, &alert.claimed, need);
+    if alert.family != Family::Host || planned.is_some() {
+        return subject;
+    }
+    // Its kind is not known (any more): doubt raises, so it counts as whichever of the two needs is higher.
+    let traced = rules.subject(&node, &alert.claimed, Need::Traceability);
+    Subject {
+        need: subject.need.max(traced.need),
+        ..subject
+    }
 }
 
 /// Facts as a line of evidence writes them.

@@ -209,6 +209,10 @@ pub enum Event {
         node: NodeName,
         /// Its new TLS key.
         tls_key_sha256: Digest,
+        /// The key it asked with: it must still be good when this is decided, and stays good until the new one is used.
+        /// Absent in lines from before this was written down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked_with: Option<Digest>,
         /// When the new certificate ends.
         not_after: Wall,
     },
@@ -257,6 +261,10 @@ pub enum Event {
         sender: SenderName,
         /// Its new TLS key.
         tls_key_sha256: Digest,
+        /// The key it asked with: it must still be good when this is decided, and stays good until the new one is used.
+        /// Absent in lines from before this was written down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked_with: Option<Digest>,
         /// When the new certificate ends.
         not_after: Wall,
     },

@@ -16,7 +16,6 @@ use crate::{
     id::NodeName,
     reason::vigie,
     status::Status,
-    time::Wall,
     token::Holder,
 };
 
@@ -42,13 +41,23 @@ fn used_by_sender(keys: &SenderKeys) -> UsedBy {
     }
 }
 
-/// The keys after a renewal: one in use and one not used yet, so that who asks again and again keeps only the latest.
-fn renewed(keys: &mut Vec<Key>, tls_key_sha256: Digest, not_after: Wall) {
-    keys.truncate(1);
-    keys.push(Key {
-        tls_key_sha256,
-        not_after,
-    });
+/// The keys after a renewal: the one it was asked with and the one not used yet, so that who asks again and again keeps
+/// only the latest, and who lost the answer is not shut out.
+fn renewed(keys: &mut Vec<Key>, asked_with: Option<Digest>, new: Key) {
+    match asked_with {
+        Some(asked_with) => keys.retain(|key| key.tls_key_sha256 == asked_with),
+        None => keys.truncate(1),
+    }
+    // A key that is exchanged for itself stays one key: two would look like one not used yet for ever.
+    keys.retain(|key| key.tls_key_sha256 != new.tls_key_sha256);
+    keys.push(new);
+}
+
+/// Whether these keys may still be exchanged for a new one. While the request was on its way another machine may have
+/// taken over the name: what was asked with a key of the one before must not put that one's next key beside its own.
+fn may_renew(denied: bool, keys: &[Key], asked_with: Option<Digest>) -> bool {
+    let is_good = |asked_with| keys.iter().any(|key| key.tls_key_sha256 == asked_with);
+    !denied && asked_with.is_none_or(is_good)
 }
 
 impl Step<'_> {
@@ -90,18 +99,33 @@ impl Step<'_> {
             Event::Renewed {
                 ref node,
                 tls_key_sha256,
+                asked_with,
                 not_after,
             } => {
                 let node = node.clone();
+                let row = self.node(&node);
+                if !row.is_some_and(|row| may_renew(row.denied, &row.keys, asked_with)) {
+                    self.outcome.renewal_refused = true;
+                    return;
+                }
                 self.record(&event);
-                self.edit_node(&node, |row| {
-                    renewed(&mut row.keys, tls_key_sha256, not_after);
-                });
+                let new = Key {
+                    tls_key_sha256,
+                    not_after,
+                };
+                self.edit_node(&node, |row| renewed(&mut row.keys, asked_with, new));
             }
             Event::KeyUsed {
                 ref node,
                 tls_key_sha256,
             } => {
+                // Several requests may notice it at once, one of them perhaps from a machine that was replaced meanwhile.
+                let says_something = self
+                    .node(node)
+                    .is_some_and(|row| row.keys.len() > 1 && row.may_use(&tls_key_sha256));
+                if !says_something {
+                    return;
+                }
                 let node = node.clone();
                 self.record(&event);
                 self.edit_node(&node, |row| {
@@ -146,13 +170,21 @@ impl Step<'_> {
             Event::SenderRenewed {
                 ref sender,
                 tls_key_sha256,
+                asked_with,
                 not_after,
             } => {
                 let sender = sender.clone();
+                let row = self.sender(&sender);
+                if !row.is_some_and(|row| may_renew(row.denied, &row.keys, asked_with)) {
+                    self.outcome.renewal_refused = true;
+                    return;
+                }
                 self.record(&event);
-                self.edit_sender(&sender, |row| {
-                    renewed(&mut row.keys, tls_key_sha256, not_after);
-                });
+                let new = Key {
+                    tls_key_sha256,
+                    not_after,
+                };
+                self.edit_sender(&sender, |row| renewed(&mut row.keys, asked_with, new));
             }
             Event::SenderKeyUsed {
                 ref sender,
@@ -209,18 +241,29 @@ impl Step<'_> {
         if token.holder != *holder {
             return Err(JoinRefused::OtherName(holder.role()));
         }
+        let row = match holder {
+            Holder::Node(node) => self.node(node).map(|row| (row.denied, &row.keys)),
+            Holder::Sender(sender) => self.sender(sender).map(|row| (row.denied, &row.keys)),
+        };
         if let Some(used_by) = &token.used_by {
-            return if used_by == keys {
-                Ok(Entrance::Again)
-            } else {
-                Err(JoinRefused::UnknownToken)
+            // Its key must still be the one in use: a certificate that opens nothing would only look like a join.
+            return match row {
+                Some((denied, own))
+                    if used_by == keys
+                        && own
+                            .iter()
+                            .any(|key| key.tls_key_sha256 == keys.tls_key_sha256) =>
+                {
+                    if denied {
+                        Err(JoinRefused::Denied(holder.role()))
+                    } else {
+                        Ok(Entrance::Again)
+                    }
+                }
+                _ => Err(JoinRefused::UnknownToken),
             };
         }
-        let is_denied = match holder {
-            Holder::Node(node) => self.node(node).map(|row| row.denied),
-            Holder::Sender(sender) => self.sender(sender).map(|row| row.denied),
-        };
-        match is_denied {
+        match row.map(|(denied, _)| denied) {
             Some(true) => Err(JoinRefused::Denied(holder.role())),
             Some(false) if !token.replace => Err(JoinRefused::NameInUse(holder.role())),
             _ => Ok(Entrance::New),

@@ -39,6 +39,9 @@ pub struct Outcome {
     pub decisions: Vec<Decision>,
     /// For [`Event::Join`] and [`Event::SenderJoin`]: why not.
     pub join_refused: Option<JoinRefused>,
+    /// For [`Event::Renewed`] and [`Event::SenderRenewed`]: whoever asked is not in the fleet any more, is denied, or asked
+    /// with a key that is void by now. Nothing was written.
+    pub renewal_refused: bool,
 }
 
 /// Decides what `event` means. `delta` holds the events before it in the same commit.

@@ -1037,6 +1037,7 @@ fn a_senders_old_key_is_good_until_the_new_one_took_over() {
         collector.does(Event::SenderRenewed {
             sender: "prom".parse().unwrap(),
             tls_key_sha256: Digest::of(key),
+            asked_with: Some(Digest::of(b"k1")),
             not_after: Wall(9),
         });
     };
@@ -1069,6 +1070,215 @@ fn a_senders_old_key_is_good_until_the_new_one_took_over() {
     assert!(collector.state.senders.is_empty());
     assert_eq!(collector.sender_joins("prom", b"k3", false), None);
     collector.replays();
+}
+
+#[test]
+fn a_renewal_under_way_does_not_outlive_the_key_it_was_asked_with() {
+    let (mut collector, _) = Collector::new(&["app-01"]);
+    assert_eq!(collector.sender_joins("prom", b"k1", false), None);
+    let (node, sender): (NodeName, SenderName) =
+        ("app-01".parse().unwrap(), "prom".parse().unwrap());
+    let node_renews = |with: &[u8], key: &[u8]| Event::Renewed {
+        node: node.clone(),
+        tls_key_sha256: Digest::of(key),
+        asked_with: Some(Digest::of(with)),
+        not_after: Wall(9),
+    };
+    let sender_renews = |with: &[u8], key: &[u8]| Event::SenderRenewed {
+        sender: sender.clone(),
+        tls_key_sha256: Digest::of(key),
+        asked_with: Some(Digest::of(with)),
+        not_after: Wall(9),
+    };
+    let keys = |collector: &Collector| -> Vec<Digest> {
+        let node = collector.state.nodes.get(&node).map(|row| &row.keys);
+        let sender = collector.state.senders.get(&sender).map(|row| &row.keys);
+        let both = node.into_iter().chain(sender).flatten();
+        both.map(|key| key.tls_key_sha256).collect()
+    };
+    let refused = |outcomes: Vec<Outcome>| -> Vec<bool> {
+        outcomes
+            .iter()
+            .map(|outcome| outcome.renewal_refused)
+            .collect()
+    };
+
+    // Another machine takes over both names while the old ones are asking for new keys, in one commit.
+    for (id, holder) in [
+        ("t-app-01", Holder::Node(node.clone())),
+        ("s-prom", Holder::Sender(sender.clone())),
+    ] {
+        collector.does(Event::TokenIssued {
+            id: id.to_owned(),
+            secret_sha256: Digest::of(b"secret"),
+            holder,
+            replace: true,
+            valid_ms: 60_000,
+            uid: 0,
+        });
+    }
+    let mut taken_over = join(&node, "app-01", b"secret");
+    if let Event::Join { keys, .. } = &mut taken_over {
+        keys.tls_key_sha256 = Digest::of(b"n2");
+    }
+    let outcomes = collector.does_all(vec![
+        taken_over,
+        sender_join(&sender, "prom", b"s2"),
+        node_renews(b"app-01", b"thief"),
+        sender_renews(b"k1", b"thief"),
+    ]);
+    assert_eq!(refused(outcomes), [false, false, true, true]);
+    assert_eq!(keys(&collector), [Digest::of(b"n2"), Digest::of(b"s2")]);
+
+    // Who asks with a new key goes on with it, whether or not it has said so in another way.
+    collector.does_all(vec![node_renews(b"n2", b"n3"), sender_renews(b"s2", b"s3")]);
+    collector.does_all(vec![node_renews(b"n3", b"n4"), sender_renews(b"s3", b"s4")]);
+    let expected = [b"n3", b"n4", b"s3", b"s4"].map(|key| Digest::of(key));
+    assert_eq!(keys(&collector), expected);
+
+    // A key that is exchanged for itself is one key.
+    collector.does_all(vec![node_renews(b"n3", b"n3"), sender_renews(b"s3", b"s3")]);
+    assert_eq!(keys(&collector), [b"n3", b"s3"].map(|key| Digest::of(key)));
+
+    // Nor does it get past a denial or a retirement.
+    let lines = collector.log.len();
+    let outcomes = collector.does_all(vec![
+        Event::NodeDenied {
+            node: node.clone(),
+            denied: true,
+            uid: 0,
+        },
+        Event::SenderDenied {
+            sender: sender.clone(),
+            denied: true,
+            uid: 0,
+        },
+        node_renews(b"n3", b"n5"),
+        sender_renews(b"s3", b"s5"),
+        Event::NodeRetired {
+            node: node.clone(),
+            uid: 0,
+        },
+        Event::SenderRetired {
+            sender: sender.clone(),
+            uid: 0,
+        },
+        node_renews(b"n3", b"n5"),
+        sender_renews(b"s3", b"s5"),
+    ]);
+    assert_eq!(
+        refused(outcomes),
+        [false, false, true, true, false, false, true, true]
+    );
+    assert_eq!(collector.log.len(), lines + 4, "a refusal writes nothing");
+    assert_eq!(keys(&collector), []);
+    collector.replays();
+}
+
+#[test]
+fn a_key_used_by_who_was_replaced_shuts_nobody_out() {
+    let (mut collector, _) = Collector::new(&["app-01"]);
+    let node: NodeName = "app-01".parse().unwrap();
+    let used = |key: &[u8]| Event::KeyUsed {
+        node: node.clone(),
+        tls_key_sha256: Digest::of(key),
+    };
+    let lines = collector.log.len();
+    collector.does_all(vec![used(b"of the machine before"), used(b"app-01")]);
+    assert_eq!(collector.log.len(), lines, "it changes nothing");
+    let keys = &collector.state.nodes[&node].keys;
+    assert_eq!(keys.len(), 1);
+    assert_eq!(keys[0].tls_key_sha256, Digest::of(b"app-01"));
+    collector.replays();
+}
+
+#[test]
+fn a_token_used_once_says_no_more_to_who_was_shut_out_since() {
+    let (mut collector, _) = Collector::new(&["app-01"]);
+    assert_eq!(collector.sender_joins("prom", b"k1", false), None);
+    let (node, sender): (NodeName, SenderName) =
+        ("app-01".parse().unwrap(), "prom".parse().unwrap());
+    let again = |collector: &mut Collector| {
+        [
+            join(&node, "app-01", b"secret"),
+            sender_join(&sender, "prom", b"k1"),
+        ]
+        .map(|event| collector.does(event).join_refused)
+    };
+    assert_eq!(again(&mut collector), [None, None], "the answer was lost");
+    for denied in [true, false] {
+        collector.does(Event::NodeDenied {
+            node: node.clone(),
+            denied,
+            uid: 0,
+        });
+        collector.does(Event::SenderDenied {
+            sender: sender.clone(),
+            denied,
+            uid: 0,
+        });
+        let expected =
+            [Role::Node, Role::Sender].map(|role| denied.then_some(JoinRefused::Denied(role)));
+        assert_eq!(again(&mut collector), expected);
+    }
+    collector.does(Event::NodeRetired {
+        node: node.clone(),
+        uid: 0,
+    });
+    collector.does(Event::SenderRetired {
+        sender: sender.clone(),
+        uid: 0,
+    });
+    assert_eq!(again(&mut collector), [Some(JoinRefused::UnknownToken); 2]);
+}
+
+#[test]
+fn a_host_check_of_unknown_kind_counts_as_the_one_that_matters_most() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let mut rules = rules();
+    for service in rules.services.values_mut() {
+        service.needs = Needs {
+            availability: 1,
+            integrity: 1,
+            confidentiality: 1,
+            traceability: 4,
+        };
+    }
+    let line = agents[0].finds("time", None, Status::Warning);
+    collector.hears(&agents[0], &[line]);
+    let (key, alert) = collector
+        .state
+        .alerts
+        .iter()
+        .find(|(key, _)| key.check == "time")
+        .unwrap();
+    let need = |family, kind: Option<&str>| {
+        let planned = kind.map(|kind| {
+            let check = PlannedCheck {
+                kind: kind.to_owned(),
+                family,
+                service: None,
+                every_ms: 60_000,
+                timeout_ms: 5_000,
+                failures: 1,
+                recoveries: 1,
+                settings_sha256: Digest::ZERO,
+            };
+            state::NodePlan {
+                coming: Arc::new([("time".parse().unwrap(), check)].into()),
+                ..state::NodePlan::default()
+            }
+        });
+        let alert = Alert {
+            family,
+            ..alert.clone()
+        };
+        subject(&rules, planned.as_ref(), key, &alert).need
+    };
+    assert_eq!(need(Family::Host, Some("clock")), 4);
+    assert_eq!(need(Family::Host, Some("memory")), 1);
+    assert_eq!(need(Family::Host, None), 4, "it may be a clock");
+    assert_eq!(need(Family::Availability, None), 1);
 }
 
 #[test]
@@ -1325,7 +1535,12 @@ proptest! {
                     match what {
                         0 | 1 => drop(collector.sender_joins(text, &[key], what == 1)),
                         2 => drop(collector.does(sender_join(&name, text, &[key]))),
-                        3 => drop(collector.does(Event::SenderRenewed { sender, tls_key_sha256, not_after: Wall(9) })),
+                        3 => drop(collector.does(Event::SenderRenewed {
+                            sender,
+                            tls_key_sha256,
+                            asked_with: [None, Some(Digest::of(&[key ^ 1]))][usize::from(key > 0)],
+                            not_after: Wall(9),
+                        })),
                         4 => drop(collector.does(Event::SenderKeyUsed { sender, tls_key_sha256 })),
                         5 => drop(collector.does(Event::SenderDenied { sender, denied: key > 1, uid: 1 })),
                         _ => drop(collector.does(Event::SenderRetired { sender, uid: 1 })),

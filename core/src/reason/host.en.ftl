@@ -48,7 +48,7 @@ unit-active = running{$with_since ->
    *[no] {""}
 }
 unit-done = {$with_since ->
-    [yes] last run ended well, since {$since}
+    [yes] last run ended well, at {$since}
    *[no] nothing to do, and nothing failed
 }
 unit-changing = {$state ->
@@ -198,8 +198,11 @@ updates-pending = {$pending ->
     [one] {$pending} security update waits
    *[other] {$pending} security updates wait
 }, for {$age_ms} at least, limit {$limit_ms}
-updates-lists-old = nobody has looked for updates for {$lists_age_ms}, limit {$limit_ms}; {$pending} known to wait
-updates-reboot-none = what is installed runs
+updates-lists-old = package lists {$with_expired ->
+    [yes] expired on {$expired}: the mirror offers nothing newer
+   *[no] {$lists_age_ms} old, limit {$limit_ms}: nobody has looked for updates
+}; {$pending} known to wait
+updates-reboot-none = no reboot needed
 updates-reboot = reboot needed{$with_age_ms ->
     [yes] {" "}for {$age_ms}
    *[no] {""}
@@ -216,7 +219,8 @@ updates-untold = {$source ->
     [list_format] a package list is compressed in a way that is not read here
     [distribution] this distribution's updates cannot be read
     [release] the end of support of this release is not known
-    [kernel] the running kernel cannot be told
+    [kernel] the running kernel is none of those installed in /boot
+    [boot] the kernels in /boot cannot be seen
     [dnf] dnf does not tell the security advisories
    *[other] {$source} cannot be read
 }{$with_errno ->

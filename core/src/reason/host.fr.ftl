@@ -48,7 +48,7 @@ unit-active = en service{$with_since ->
    *[no] {""}
 }
 unit-done = {$with_since ->
-    [yes] dernière exécution réussie, depuis le {$since}
+    [yes] dernière exécution réussie, le {$since}
    *[no] rien à faire, et rien n'a échoué
 }
 unit-changing = {$state ->
@@ -191,8 +191,11 @@ updates-pending = {$pending ->
     [one] {$pending} mise à jour de sécurité en attente
    *[other] {$pending} mises à jour de sécurité en attente
 } depuis au moins {$age_ms}, limite {$limit_ms}
-updates-lists-old = personne n'a cherché de mises à jour depuis {$lists_age_ms}, limite {$limit_ms} ; {$pending} connues en attente
-updates-reboot-none = ce qui est installé tourne
+updates-lists-old = listes de paquets {$with_expired ->
+    [yes] périmées depuis le {$expired} : le miroir n'offre rien de plus récent
+   *[no] vieilles de {$lists_age_ms}, limite {$limit_ms} : personne n'a cherché de mises à jour
+} ; {$pending} connues en attente
+updates-reboot-none = pas de redémarrage nécessaire
 updates-reboot = redémarrage nécessaire{$with_age_ms ->
     [yes] {" "}depuis {$age_ms}
    *[no] {""}
@@ -209,7 +212,8 @@ updates-untold = {$source ->
     [list_format] une liste de paquets est compressée d'une façon qui n'est pas lue ici
     [distribution] les mises à jour de cette distribution ne se lisent pas
     [release] la fin de maintenance de cette version n'est pas connue
-    [kernel] le noyau qui tourne ne se laisse pas lire
+    [kernel] le noyau qui tourne n'est aucun de ceux installés dans /boot
+    [boot] les noyaux de /boot ne sont pas visibles
     [dnf] dnf ne dit pas les avis de sécurité
    *[other] {$source} ne se laisse pas lire
 }{$with_errno ->

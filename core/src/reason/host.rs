@@ -118,8 +118,8 @@ reasons! { Host;
     UPDATES_OK = "updates.ok" { "pending": Integer, "age_ms": Integer }
     /// A security update has waited too long.
     UPDATES_PENDING = "updates.pending" { "pending": Integer, "age_ms": Integer, "limit_ms": Integer, "since": Time }
-    /// Nobody has looked for updates for too long.
-    UPDATES_LISTS_OLD = "updates.lists_old" { "pending": Integer, "lists_age_ms": Integer, "limit_ms": Integer }
+    /// Nobody has looked for updates for too long, or what was found had expired.
+    UPDATES_LISTS_OLD = "updates.lists_old" { "pending": Integer, "lists_age_ms": Integer, "limit_ms": Integer, "expired": Time }
     /// The machine runs what is installed.
     UPDATES_REBOOT_NONE = "updates.reboot_none" {}
     /// A reboot is needed to run what is installed.

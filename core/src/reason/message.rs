@@ -269,8 +269,10 @@ fn bytes(language: Language, bytes: i64) -> String {
     signed(bytes, format!("{number} {unit}"))
 }
 
-/// Civil time to the minute, in UTC: the one zone that everybody on the same incident shares.
-fn time(language: Language, instant: Wall) -> Option<String> {
+/// Civil time to the minute, in UTC: the one zone that everybody on the same incident shares. `None` for an instant that
+/// no calendar has.
+#[must_use]
+pub fn time(language: Language, instant: Wall) -> Option<String> {
     let format = match language {
         Language::French => "%d/%m/%Y %H:%M UTC",
         Language::English => "%Y-%m-%d %H:%M UTC",

@@ -81,7 +81,7 @@ contact-forged = the contact's signature is wrong
 entries-withheld = the node says it is at line {$said_seq} but handed in only up to {$has_seq}
 node-clock = the node's clock is off by {$by_ms}
 delivery-failing = messages no longer reach {$receiver}, {$waiting} waiting{$with_http_status ->
-    [yes] {" "}(HTTP answer {$http_status})
+    [yes] {" "}(answer {$http_status})
    *[no] {""}
 }
 commit-failed = the collector cannot write its log any more

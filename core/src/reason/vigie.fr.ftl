@@ -81,7 +81,7 @@ contact-forged = la signature du contact est fausse
 entries-withheld = le nœud dit en être à la ligne {$said_seq} mais n'a remis que jusqu'à {$has_seq}
 node-clock = l'horloge du nœud est décalée de {$by_ms}
 delivery-failing = les messages n'arrivent plus à {$receiver}, {$waiting} en attente{$with_http_status ->
-    [yes] {" "}(réponse HTTP {$http_status})
+    [yes] {" "}(réponse {$http_status})
    *[no] {""}
 }
 commit-failed = le collecteur n'arrive plus à écrire son journal

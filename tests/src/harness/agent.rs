@@ -1,11 +1,12 @@
 //! A real agent: joined with a token by its own command, started, killed, asked.
 
 use std::{
+    ffi::OsString,
     fs,
     io::Read as _,
     net::SocketAddr,
     os::unix::net::UnixStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Output},
     sync::Arc,
 };
@@ -27,6 +28,8 @@ pub struct AgentSettings {
     settings: String,
     clock: Option<Arc<DrivenClock>>,
     collectors: Vec<String>,
+    inside: Vec<String>,
+    state_on: Option<PathBuf>,
 }
 
 /// An agent and its folder. Killed and removed when dropped.
@@ -39,6 +42,7 @@ pub struct Agent {
     collectors: Vec<String>,
     metrics_address: SocketAddr,
     clock: Option<Arc<DrivenClock>>,
+    inside: Vec<String>,
 }
 
 impl AgentSettings {
@@ -53,6 +57,21 @@ impl AgentSettings {
     #[must_use]
     pub fn collectors<const N: usize>(mut self, urls: [String; N]) -> Self {
         self.collectors = urls.into();
+        self
+    }
+
+    /// Runs it by this command, which is given the agent's own as its last arguments and becomes it: an agent in
+    /// namespaces of its own.
+    #[must_use]
+    pub fn inside(mut self, command: &[&str]) -> Self {
+        self.inside = command.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// Puts its state folder on another file system: `dir` takes the place of `state`.
+    #[must_use]
+    pub fn state_on(mut self, dir: &Path) -> Self {
+        self.state_on = Some(dir.to_owned());
         self
     }
 
@@ -85,8 +104,12 @@ impl AgentSettings {
             collectors,
             metrics_address: (own_address(), 9478).into(),
             clock: self.clock,
+            inside: self.inside,
             program: None,
         };
+        if let Some(state) = self.state_on {
+            std::os::unix::fs::symlink(state, agent.state_dir()).expect("a new folder is empty");
+        }
         agent.write_settings(&self.settings);
         agent
     }
@@ -162,15 +185,26 @@ impl Agent {
 
     /// Starts it (again) without waiting for anything.
     pub fn launch(&mut self) {
-        let command = match &self.clock {
+        let (program, arguments) = match &self.clock {
             Some(clock) => {
-                let mut command = command(test_main("test-agent"));
-                command.arg(clock.path()).arg(self.config());
-                command
+                let arguments = [clock.path().into(), self.config().into()];
+                (test_main("test-agent"), arguments.to_vec())
             }
             None => {
-                let mut command = command(shipped("vigie-agent"));
-                command.arg("--config").arg(self.config()).arg("run");
+                let arguments = ["--config".into(), self.config().into(), "run".into()];
+                (shipped("vigie-agent"), arguments.to_vec())
+            }
+        };
+        let arguments: Vec<OsString> = arguments;
+        let command = match &*self.inside {
+            [] => {
+                let mut command = command(program);
+                command.args(arguments);
+                command
+            }
+            [outer, own @ ..] => {
+                let mut command = command(outer);
+                command.args(own).arg(program).args(arguments);
                 command
             }
         };
@@ -239,6 +273,12 @@ impl Agent {
             }
         })
         .await;
+    }
+
+    /// Where Prometheus reads.
+    #[must_use]
+    pub const fn metrics_address(&self) -> SocketAddr {
+        self.metrics_address
     }
 
     /// Its metrics, as Prometheus reads them.

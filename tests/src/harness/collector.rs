@@ -148,7 +148,9 @@ impl Collector {
         format!("https://{}", self.agents_address())
     }
 
-    fn metrics_address(&self) -> SocketAddr {
+    /// Where Prometheus reads.
+    #[must_use]
+    pub fn metrics_address(&self) -> SocketAddr {
         (self.address, 9477).into()
     }
 
@@ -370,7 +372,29 @@ impl Collector {
     /// # Errors
     /// When they cannot be read.
     pub async fn metrics(&self) -> Result<String, String> {
-        plain::read(self.metrics_address(), "/metrics").await
+        self.page("/metrics").await
+    }
+
+    /// The page at `path` of its metrics port.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn page(&self, path: &str) -> Result<String, String> {
+        plain::read(self.metrics_address(), path).await
+    }
+
+    /// Waits until the page at `path` of its metrics port satisfies `wanted`, and returns it.
+    pub async fn shows_page(
+        &self,
+        path: &str,
+        what: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> String {
+        eventually(&format!("{path} shows {what}"), async || {
+            let page = self.page(path).await?;
+            if wanted(&page) { Ok(page) } else { Err(page) }
+        })
+        .await
     }
 
     /// One series of its metrics, by name and labels as written; 0 when it is not there.

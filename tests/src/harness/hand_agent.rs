@@ -14,6 +14,7 @@ use vigie_core::{
     observation::{Fact, Facts, Object},
     plan::{self, Plan, PlannedCheck},
     reason::{Reason, availability, vigie},
+    remote_write::{Version, WRITE_PATH},
     status::{Family, Status},
     time::Wall,
     token::JoinToken,
@@ -39,6 +40,26 @@ impl Answer {
     #[must_use]
     pub fn error(&self) -> &str {
         self.body["error"].as_str().unwrap_or_default()
+    }
+}
+
+/// What the collector answered to samples.
+#[derive(Debug, Clone)]
+pub struct Written {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: http::HeaderMap,
+    /// The body.
+    pub text: String,
+}
+
+impl Written {
+    /// The number in `X-Prometheus-Remote-Write-<what>-Written`.
+    #[must_use]
+    pub fn count(&self, what: &str) -> Option<u64> {
+        let name = format!("x-prometheus-remote-write-{what}-written");
+        self.headers.get(name)?.to_str().ok()?.parse().ok()
     }
 }
 
@@ -324,6 +345,53 @@ impl HandAgent {
         Ok(Answer {
             status: answer.status().as_u16(),
             body: serde_json::from_slice(&answer.bytes().await?).unwrap_or_default(),
+        })
+    }
+
+    /// Writes samples: `request` is an uncompressed remote write request of this version.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    ///
+    /// # Panics
+    /// When the request is longer than snappy allows.
+    pub async fn write_samples(
+        &self,
+        version: Version,
+        request: &[u8],
+    ) -> Result<Written, reqwest::Error> {
+        let body = snap::raw::Encoder::new()
+            .compress_vec(request)
+            .expect("requests of scenarios are short");
+        let headers = [
+            ("content-encoding", "snappy"),
+            ("content-type", version.content_type()),
+            ("x-prometheus-remote-write-version", version.header()),
+        ];
+        self.post_samples(&headers, body).await
+    }
+
+    /// Posts any body with any headers to the place for samples.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn post_samples(
+        &self,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<Written, reqwest::Error> {
+        let mut request = self
+            .client
+            .post(format!("{}{WRITE_PATH}", self.url))
+            .body(body);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answer = request.send().await?;
+        Ok(Written {
+            status: answer.status().as_u16(),
+            headers: answer.headers().clone(),
+            text: answer.text().await?,
         })
     }
 

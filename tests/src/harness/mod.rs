@@ -4,13 +4,18 @@ mod address;
 mod agent;
 mod clock;
 mod collector;
+mod databases;
 mod hand_agent;
 mod nginx;
 mod patience;
 mod plain;
 mod program;
 mod random;
+mod recorder;
 mod replay;
+mod server;
+mod small_disk;
+mod smtp;
 mod webhook;
 
 pub use self::{
@@ -18,11 +23,16 @@ pub use self::{
     agent::{Agent, AgentSettings},
     clock::{DrivenClock, Flight},
     collector::{Collector, CollectorSettings},
-    hand_agent::{Answer, HandAgent},
+    databases::{Prometheus, VictoriaMetrics},
+    hand_agent::{Answer, HandAgent, Written},
     nginx::Nginx,
     patience::{Patience, eventually},
-    program::{Memory, Program, run, shipped},
+    plain::{Page, fetch as fetch_plain, read as read_plain, value as value_in},
+    program::{Memory, Program, command, run, shipped},
     random::random,
+    recorder::{Pushed, Recorder},
     replay::{entries_of, events_of, replays},
+    small_disk::{Filling, SmallDisk},
+    smtp::{MailManner, MailServer, SeenMail},
     webhook::{Manner, Told, Webhook},
 };

@@ -1,7 +1,12 @@
 //! A real nginx, the service that users care about.
 
-use std::{fs, net::SocketAddr};
+use std::{
+    fs,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tempfile::TempDir;
 
 use super::{
@@ -12,13 +17,17 @@ use super::{
 /// What it serves, always the same.
 const PAGE: &str = r#"{"status":"UP"}"#;
 
-/// An nginx that serves `/health`, and can be stopped and started again on the same address.
+/// Its connections at a time, its own two listeners included: more than checks of one scenario ask in one moment.
+const CONNECTIONS_MAX: usize = 1024;
+
+/// An nginx that serves `/health`, with and without TLS, and can be stopped and started again on the same address.
 #[derive(Debug)]
 pub struct Nginx {
     // Before its folder: fields are dropped in order, and a log must outlive its program.
     program: Option<Program>,
     dir: TempDir,
     address: SocketAddr,
+    tls_address: SocketAddr,
 }
 
 impl Nginx {
@@ -27,13 +36,16 @@ impl Nginx {
     /// # Panics
     /// When nginx is not installed (`make test` installs it) or does not start.
     pub async fn start() -> Self {
+        let address: IpAddr = own_address().into();
         let mut nginx = Self {
             dir: tempfile::tempdir().expect("a temporary folder"),
-            address: (own_address(), 8080).into(),
+            address: (address, 8080).into(),
+            tls_address: (address, 8443).into(),
             program: None,
         };
+        nginx.write_certificates(address);
         let dir = nginx.dir.path().display();
-        let address = nginx.address;
+        let (address, tls_address) = (nginx.address, nginx.tls_address);
         let settings = format!(
             r#"
             daemon off;
@@ -41,7 +53,7 @@ impl Nginx {
             master_process off;
             pid {dir}/pid;
             error_log stderr;
-            events {{ worker_connections 64; }}
+            events {{ worker_connections {CONNECTIONS_MAX}; }}
             http {{
                 access_log off;
                 client_body_temp_path {dir}/body;
@@ -51,6 +63,9 @@ impl Nginx {
                 scgi_temp_path {dir}/scgi;
                 server {{
                     listen {address};
+                    listen {tls_address} ssl;
+                    ssl_certificate {dir}/certificate.pem;
+                    ssl_certificate_key {dir}/key.pem;
                     location = /health {{ default_type application/json; return 200 '{PAGE}'; }}
                 }}
             }}"#
@@ -64,6 +79,39 @@ impl Nginx {
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}/health", self.address)
+    }
+
+    /// Where it answers 200 over TLS, to those who trust [`Nginx::ca_file`].
+    #[must_use]
+    pub fn tls_url(&self) -> String {
+        format!("https://{}/health", self.tls_address)
+    }
+
+    /// The certificate of the authority that vouches for it.
+    #[must_use]
+    pub fn ca_file(&self) -> PathBuf {
+        self.dir.path().join("authority.pem")
+    }
+
+    fn write_certificates(&self, address: IpAddr) {
+        let key = || KeyPair::generate().expect("keys can be made");
+        let mut authority = CertificateParams::default();
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        authority
+            .distinguished_name
+            .push(DnType::CommonName, "authority of the scenario");
+        let authority = CertifiedIssuer::self_signed(authority, key()).expect("a good authority");
+        let own_key = key();
+        let certificate = CertificateParams::new([address.to_string()])
+            .and_then(|params| params.signed_by(&own_key, &authority))
+            .expect("an address can be certified");
+        for (name, pem) in [
+            ("authority.pem", authority.pem()),
+            ("certificate.pem", certificate.pem()),
+            ("key.pem", own_key.serialize_pem()),
+        ] {
+            fs::write(self.dir.path().join(name), pem).expect("certificates can be written");
+        }
     }
 
     /// Stops it: the connection is refused from now on.

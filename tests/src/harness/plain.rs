@@ -3,16 +3,32 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{Request, client::conn::http1::handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-/// The text at `path` of `address`.
+/// An answer as it came.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, as it was sent.
+    pub body: Bytes,
+}
+
+/// What is at `path` of `address` for whoever sends `headers`.
 ///
 /// # Errors
-/// When there is no answer, or another than 200.
-pub async fn read(address: SocketAddr, path: &str) -> Result<String, String> {
+/// When there is no answer.
+pub async fn fetch(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Page, String> {
     let failed = |cause: &dyn std::error::Error| cause.to_string();
     let stream = TcpStream::connect(address)
         .await
@@ -21,26 +37,37 @@ pub async fn read(address: SocketAddr, path: &str) -> Result<String, String> {
         .await
         .map_err(|cause| failed(&cause))?;
     let connection = tokio::spawn(connection);
-    let request = Request::get(path)
-        .header("host", address.to_string())
+    let mut request = Request::get(path).header("host", address.to_string());
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request
         .body(Empty::<Bytes>::new())
         .map_err(|cause| failed(&cause))?;
     let answer = sender
         .send_request(request)
         .await
         .map_err(|cause| failed(&cause))?;
-    let status = answer.status();
-    let body = answer
-        .into_body()
-        .collect()
-        .await
-        .map_err(|cause| failed(&cause))?
-        .to_bytes();
+    let (head, body) = answer.into_parts();
+    let body = body.collect().await.map_err(|cause| failed(&cause))?;
     connection.abort();
-    if status != 200 {
-        return Err(status.to_string());
+    Ok(Page {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body: body.to_bytes(),
+    })
+}
+
+/// The text at `path` of `address`.
+///
+/// # Errors
+/// When there is no answer, or another than 200.
+pub async fn read(address: SocketAddr, path: &str) -> Result<String, String> {
+    let page = fetch(address, path, &[]).await?;
+    if page.status != 200 {
+        return Err(page.status.to_string());
     }
-    String::from_utf8(body.into()).map_err(|cause| failed(&cause))
+    String::from_utf8(page.body.into()).map_err(|cause| cause.to_string())
 }
 
 /// The value of one series in a page of metrics, by name and labels as written.

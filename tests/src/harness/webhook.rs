@@ -8,16 +8,13 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
-use hyper::{Request, Response, body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
+use hyper::{Request, Response, body::Incoming};
 use serde_json::Value;
-use tokio::{
-    net::TcpListener,
-    sync::watch,
-    task::{JoinHandle, JoinSet},
-};
 
-use super::{eventually, own_address};
+use super::{
+    eventually, own_address,
+    server::{Lost, Server},
+};
 
 /// How it behaves towards a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +81,7 @@ struct Shared {
 pub struct Webhook {
     address: SocketAddr,
     shared: Arc<Shared>,
-    server: Option<(watch::Sender<bool>, JoinHandle<()>)>,
+    server: Option<Server>,
 }
 
 impl Webhook {
@@ -132,24 +129,16 @@ impl Webhook {
     }
 
     /// Opens its port again.
-    ///
-    /// # Panics
-    /// When somebody else has taken it.
     pub async fn come_back(&mut self) {
-        let listener = TcpListener::bind(self.address)
-            .await
-            .expect("its address is its own");
-        let (stop, stopped) = watch::channel(false);
         let shared = Arc::clone(&self.shared);
-        self.server = Some((stop, tokio::spawn(serve(listener, shared, stopped))));
+        let receive = move |request| receive(request, Arc::clone(&shared));
+        self.server = Some(Server::open(self.address, receive).await);
     }
 
     /// Closes its port and every connection.
     pub async fn leave(&mut self) {
-        if let Some((stop, server)) = self.server.take() {
-            drop(stop);
-            // Its connections are aborted with it.
-            let _ = server.await;
+        if let Some(server) = self.server.take() {
+            server.close().await;
         }
     }
 
@@ -225,34 +214,9 @@ impl Webhook {
     }
 }
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::Receiver<bool>) {
-    let mut connections = JoinSet::new();
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => {
-                let Ok((stream, _)) = accepted else { continue };
-                let shared = Arc::clone(&shared);
-                connections.spawn(async move {
-                    let service = service_fn(|request| receive(request, &shared));
-                    // An error here is the broken connection that some manners are about.
-                    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-            // Ended connections need no look; this keeps the set small.
-            Some(_) = connections.join_next() => {}
-            _ = stopped.changed() => return,
-        }
-    }
-}
-
-/// The connection is to be cut without an answer.
-#[derive(Debug, thiserror::Error)]
-#[error("the answer is lost")]
-struct Lost;
-
 async fn receive(
     request: Request<Incoming>,
-    shared: &Shared,
+    shared: Arc<Shared>,
 ) -> Result<Response<Full<Bytes>>, Lost> {
     let key = request
         .headers()

@@ -4,7 +4,10 @@
 //! the way where they are compressed; what is looked for is kept by the caller, the file never is. A walk that nobody
 //! waits for any more ends at its next line.
 //!
-//! A read holds one of [`READS_MAX`] permits until its system calls return, also when nobody waits for it any more.
+//! A read holds one of [`READS_MAX`] permits while somebody waits for it. One that nobody waits for any more, because it hung
+//! until the deadline, gives its permit back, and until it returns nothing else below the same folder of the root is read:
+//! a dead network mount of homes holds some threads, and neither all of them nor the reads of anything else.
+//! The kernel's own counters are read where the caller stands ([`COUNTERS`]).
 //! `statvfs` on a dead network mount does not return at all: each mount has at most one thread in it, nobody waits for
 //! that thread longer than [`STATVFS_PATIENCE`], and the call is not made again before it has returned. Those threads are
 //! the agent's own and not the runtime's, so that a hung mount does not hold up the end of the process either.
@@ -24,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use vigie_core::time::{Elapsed, Wall};
 use vigie_platform::clock::Clock;
 
@@ -32,6 +35,18 @@ use super::Answer;
 
 /// Reads at a time. Files of /proc take microseconds; more threads would only cost memory.
 const READS_MAX: usize = 4;
+
+/// What the kernel writes from its own counters, without a disk, a lock of a file system or another process to wait for.
+/// Reading these takes less than handing the read to another thread.
+const COUNTERS: [&str; 4] = [
+    "/proc/stat",
+    "/proc/meminfo",
+    "/proc/loadavg",
+    "/proc/net/dev",
+];
+
+/// Reads that hang and gave their permits back. More of them keep theirs: threads are bounded.
+const HANGING_MAX: usize = 6;
 
 /// How long a caller waits for a mount that does not answer. Network file systems under load take up to a second.
 const STATVFS_PATIENCE: Duration = Duration::from_secs(2);
@@ -165,10 +180,14 @@ type StatvfsCall = fn(&Path) -> io::Result<Usage>;
 /// Opens the files of this machine directly.
 pub struct LocalFiles {
     reads: Arc<Semaphore>,
+    hanging: Arc<Mutex<Hanging>>,
     clock: Arc<dyn Clock>,
     calls: Arc<Mutex<Calls>>,
     statvfs: StatvfsCall,
 }
+
+/// How many reads hang below each place, see [`place_of`].
+type Hanging = HashMap<PathBuf, usize>;
 
 /// The calls that have not returned yet, with the moment each was made.
 type Calls = HashMap<PathBuf, Elapsed>;
@@ -179,6 +198,7 @@ impl LocalFiles {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             reads: Arc::new(Semaphore::new(READS_MAX)),
+            hanging: Arc::default(),
             clock,
             calls: Arc::default(),
             statvfs: system_statvfs,
@@ -238,10 +258,23 @@ impl LocalFiles {
                 .acquire_owned()
                 .await
                 .map_err(io::Error::other)?;
+            let place = place_of(&path);
+            if lock(&self.hanging).contains_key(&place) {
+                return Err(io::Error::new(
+                    io::ErrorKind::ResourceBusy,
+                    "an earlier read below the same folder hangs",
+                ));
+            }
+            let going = Arc::new(Going {
+                permit: Mutex::new(Some(permit)),
+                hanging: Arc::clone(&self.hanging),
+                place,
+            });
+            let returned = Returned(Arc::clone(&going));
+            let _waiting = Waiting(going);
             tokio::task::spawn_blocking(move || {
-                let answer = call(&path);
-                drop(permit);
-                answer
+                let _returned = returned;
+                call(&path)
             })
             .await
             .map_err(io::Error::other)?
@@ -249,8 +282,60 @@ impl LocalFiles {
     }
 }
 
+/// One read on its way.
+struct Going {
+    /// `None` once it returned, or hangs without one.
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
+    hanging: Arc<Mutex<Hanging>>,
+    place: PathBuf,
+}
+
+/// Held by the thread that reads; dropped when the system calls have returned.
+struct Returned(Arc<Going>);
+
+impl Drop for Returned {
+    fn drop(&mut self) {
+        let mut hanging = lock(&self.0.hanging);
+        if lock(&self.0.permit).take().is_some() {
+            return;
+        }
+        if let Some(count) = hanging.get_mut(&self.0.place) {
+            *count -= 1;
+            if *count == 0 {
+                hanging.remove(&self.0.place);
+            }
+        }
+    }
+}
+
+/// Held by whoever waits for the answer.
+struct Waiting(Arc<Going>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut hanging = lock(&self.0.hanging);
+        let mut permit = lock(&self.0.permit);
+        if permit.is_some() && hanging.values().sum::<usize>() < HANGING_MAX {
+            *permit = None;
+            *hanging.entry(self.0.place.clone()).or_default() += 1;
+        }
+    }
+}
+
+/// What a read that hangs takes with it: the folder of the root that it is below. In the kernel's own file systems each
+/// file is apart.
+fn place_of(path: &Path) -> PathBuf {
+    if path.starts_with("/proc") || path.starts_with("/sys") {
+        return path.to_owned();
+    }
+    path.components().take(2).collect()
+}
+
 impl Files for LocalFiles {
     fn read<'a>(&'a self, path: &'a Path, max_bytes: usize) -> Answer<'a, io::Result<Vec<u8>>> {
+        if COUNTERS.iter().any(|counters| path == Path::new(counters)) {
+            return Box::pin(async move { read_bounded(path, max_bytes) });
+        }
         self.off_the_runtime(path, move |path| read_bounded(path, max_bytes))
     }
 
@@ -447,8 +532,8 @@ fn system_statvfs(path: &Path) -> io::Result<Usage> {
     })
 }
 
-fn lock(calls: &Mutex<Calls>) -> std::sync::MutexGuard<'_, Calls> {
-    calls.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -460,6 +545,7 @@ mod tests {
         atomic::{AtomicUsize, Ordering},
     };
 
+    use futures_util::FutureExt as _;
     use vigie_platform::clock::SystemClock;
 
     use super::*;
@@ -634,6 +720,47 @@ mod tests {
         assert!(stamp.changed > stamp.modified);
         assert_eq!(files.read_start(&path, 2).await.unwrap(), b"12");
         assert_eq!(files.read_start(&path, 9).await.unwrap(), b"1234");
+    }
+
+    #[tokio::test]
+    async fn files_that_hang_hold_up_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join("fifo");
+        rustix::fs::mkfifoat(
+            rustix::fs::CWD,
+            &fifo,
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        )
+        .unwrap();
+        let files = files();
+        for _ in 0..2 * READS_MAX {
+            let mut hung = files.read(&fifo, 8);
+            for _ in 0..10 {
+                // Once one hangs the others are refused.
+                if hung.as_mut().now_or_never().is_some() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        let version = files.read(Path::new("/proc/version"), 4_096);
+        let mut version = std::pin::pin!(version);
+        let mut answer = None;
+        for _ in 0..1_000_000 {
+            answer = version.as_mut().now_or_never();
+            if answer.is_some() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        // Lets go of all that hang.
+        let writer = File::options().read(true).write(true).open(&fifo).unwrap();
+        io::Write::write_all(&mut &writer, &[b'x'; 1_000]).unwrap();
+        while !lock(&files.hanging).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        drop(writer);
+        assert!(!answer.expect("another file answers").unwrap().is_empty());
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 //! One read for each process and none for threads; a list that is younger than [`FRESH_MS`] answers again. A command line
 //! is read once in the life of a process, for the name in its first argument, and only that name is kept: arguments may
 //! hold secrets. Works in one blocking thread, with at most one scan at a time; a caller that gives up leaves the scan to
-//! end by itself, for the next one.
+//! end by itself, and until it does the others hear that it hangs.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use std::{
     io::Read as _,
     os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, TryLockError},
 };
 
 use vigie_core::time::Elapsed;
@@ -107,28 +107,34 @@ impl Processes {
         Ok(Arc::clone(&scan.insert(fresh).list))
     }
 
-    /// How many files these processes have open together; `None` if the system does not tell it of one that still runs.
-    pub async fn open_files(&self, pids: Vec<u32>) -> Option<u64> {
+    /// How many files the processes of each group have open together; `None` where the system does not tell it of one
+    /// that still runs. All groups in one go: each call is a change of threads.
+    pub async fn open_files(&self, groups: Vec<Vec<u32>>) -> Vec<Option<u64>> {
         let shared = Arc::clone(&self.shared);
-        tokio::task::spawn_blocking(move || {
-            let mut total = 0_u64;
-            for pid in pids {
+        let unknown = vec![None; groups.len()];
+        let count = move |pids: &Vec<u32>| {
+            pids.iter().try_fold(0_u64, |total, pid| {
                 match open_files_of(&shared.proc.join(pid.to_string()).join("fd")) {
-                    Ok(count) => total = total.saturating_add(count),
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(_) => return None,
+                    Ok(count) => Some(total.saturating_add(count)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => Some(total),
+                    Err(_) => None,
                 }
-            }
-            Some(total)
-        })
-        .await
-        .ok()?
+            })
+        };
+        tokio::task::spawn_blocking(move || groups.iter().map(count).collect())
+            .await
+            .unwrap_or(unknown)
     }
 }
 
 impl Shared {
     fn scan(&self) -> io::Result<Vec<Process>> {
-        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut names = match self.names.try_lock() {
+            Ok(names) => names,
+            Err(TryLockError::Poisoned(names)) => names.into_inner(),
+            // A scan that hangs (a process that the kernel holds may hold its command line too) takes one thread.
+            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::ResourceBusy.into()),
+        };
         let mut known = std::mem::take(&mut *names);
         let (mut list, mut content) = (Vec::with_capacity(known.len()), Vec::new());
         let mut has_init = false;
@@ -235,6 +241,7 @@ fn open_files_of(dir: &Path) -> io::Result<u64> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
+    use futures_util::FutureExt as _;
     use vigie_core::time::{Now, Wall};
     use vigie_platform::clock::{ManualClock, SystemClock};
 
@@ -315,6 +322,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_scan_that_hangs_is_waited_for_by_nobody_else() {
+        let proc = tempfile::tempdir().unwrap();
+        add(proc.path(), 1, &stat(1, "systemd", 'S'), b"/sbin/init\0");
+        let stuck = proc.path().join("9");
+        fs::create_dir(&stuck).unwrap();
+        rustix::fs::mkfifoat(
+            rustix::fs::CWD,
+            stuck.join("stat"),
+            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        )
+        .unwrap();
+        let processes = Processes::at(proc.path(), Arc::new(SystemClock));
+        {
+            let mut hung = std::pin::pin!(processes.list());
+            while processes.shared.names.try_lock().is_ok() {
+                assert!(hung.as_mut().now_or_never().is_none());
+                tokio::task::yield_now().await;
+            }
+        }
+        let error = processes.list().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ResourceBusy);
+        // Lets go.
+        drop(fs::File::options().write(true).open(stuck.join("stat")));
+    }
+
+    #[tokio::test]
     async fn this_process_is_in_the_list_and_its_files_are_counted() {
         let processes = Processes::at("/proc", Arc::new(SystemClock));
         let own = std::process::id();
@@ -322,11 +355,11 @@ mod tests {
         let this = list.iter().find(|process| process.pid == own).unwrap();
         assert!(this.resident_pages > 0);
         let dir = tempfile::tempdir().unwrap();
-        let before = processes.open_files(vec![own]).await.unwrap();
+        let before = processes.open_files(vec![vec![own]]).await[0].unwrap();
         let held: Vec<_> = (0..50)
             .map(|n| fs::File::create(dir.path().join(n.to_string())).unwrap())
             .collect();
-        let after = processes.open_files(vec![own]).await.unwrap();
+        let after = processes.open_files(vec![vec![own]]).await[0].unwrap();
         assert!(after >= before + 40, "{before} {after}");
         drop(held);
     }

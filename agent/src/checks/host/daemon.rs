@@ -46,14 +46,15 @@ const SMALL_LEN_MAX: usize = 64 * 1024;
 impl Daemon {
     /// Whether it is alive on the machine whose files stand below `root`.
     pub(super) async fn life(&self, context: &Context, root: &Path) -> Life {
-        let mut are_services_told = false;
+        let (mut are_services_told, mut is_hidden) = (false, false);
         for slice in SLICES {
             let slice = root.join(slice);
             for unit in self.units {
                 let processes = slice.join(unit).join("cgroup.procs");
                 match context.files.read(&processes, SMALL_LEN_MAX).await {
                     Ok(processes) if !processes.trim_ascii().is_empty() => return Life::Alive,
-                    _ => {}
+                    // Whatever refuses is no sign that there are none.
+                    answer => is_hidden |= answer.is_err() && !is_missing(&answer),
                 }
             }
             are_services_told |= !is_missing(&context.files.stamp(&slice).await);
@@ -63,7 +64,7 @@ impl Daemon {
                 return Life::Alive;
             }
         }
-        if are_services_told {
+        if are_services_told && !is_hidden {
             Life::Gone
         } else {
             Life::Untold
@@ -127,5 +128,14 @@ mod tests {
         assert_eq!(SYSLOG.life(&context, root).await, Life::Gone);
         write_below(root, unit, "812\n");
         assert_eq!(SYSLOG.life(&context, root).await, Life::Alive);
+    }
+
+    #[tokio::test]
+    async fn a_list_of_processes_that_cannot_be_read_is_not_an_empty_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let unit = "sys/fs/cgroup/system.slice/rsyslog.service/cgroup.procs";
+        std::fs::create_dir_all(dir.path().join(unit)).unwrap();
+        let life = SYSLOG.life(&Machine::real(), dir.path()).await;
+        assert_eq!(life, Life::Untold);
     }
 }

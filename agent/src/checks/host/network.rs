@@ -1,8 +1,9 @@
 //! `network`: has each interface its link, and do its packets come through whole?
 //!
 //! **What is judged.** With `interfaces` (or `interface`) exactly those, and one that is absent or has no link is
-//! critical. Else every interface that a machine has of its own: loopback and what containers, virtual machines and
-//! tunnels bring ([`VIRTUAL`]) are left out. Of those it is not known whether a cable belongs in them, so one is judged
+//! critical. Else every interface that a machine has of its own: one with a device behind it, and bonds. Where none has a
+//! device (a container), all but loopback. What containers, virtual machines and tunnels bring, and radio links, which come
+//! and go ([`VIRTUAL`]), are left out everywhere. Of those it is not known whether a cable belongs in them, so one is judged
 //! from the first time on that it was seen with a link in this agent's life: without a link or gone after that, it is
 //! critical. An interface whose name is no configured name cannot be named outside the node; those are counted.
 //!
@@ -120,9 +121,10 @@ const DEV: &str = "/proc/net/dev";
 const CLASS: &str = "/sys/class/net";
 
 /// Beginnings of names of interfaces that other software makes and removes as it likes.
-const VIRTUAL: [&str; 20] = [
-    "br-", "cali", "cilium", "cni", "docker", "dummy", "flannel", "ifb", "kube", "lxc", "lxd",
-    "podman", "ppp", "sit", "tap", "tun", "veth", "virbr", "vnet", "wg",
+const VIRTUAL: [&str; 26] = [
+    "br-", "cali", "cilium", "cni", "docker", "dummy", "flannel", "fwbr", "fwln", "fwpr", "ifb",
+    "kube", "lxc", "lxd", "podman", "ppp", "sit", "tap", "tun", "veth", "vif", "virbr", "vnet",
+    "wg", "wl", "ww",
 ];
 
 /// Interfaces judged by one check; a machine with more of its own is a switch.
@@ -149,6 +151,8 @@ struct Network {
     earlier: BTreeMap<Object, Counters>,
     /// Those seen with a link.
     were_up: BTreeSet<Object>,
+    /// Whether there is a device behind each interface, by name.
+    have_device: BTreeMap<String, bool>,
 }
 
 /// The name of an interface that may leave the node.
@@ -188,6 +192,7 @@ fn build(section: &mut Section<'_>) -> Option<Box<dyn Check>> {
         drops,
         earlier: BTreeMap::new(),
         were_up: BTreeSet::new(),
+        have_device: BTreeMap::new(),
     }))
 }
 
@@ -223,7 +228,7 @@ impl Network {
         let mut skipped = 0_u64;
         let judged: Vec<Object> = if self.named.is_empty() {
             let mut judged = self.were_up.clone();
-            for name in found.keys().filter(|name| !is_virtual(name)) {
+            for name in self.own(context, &found).await {
                 match Object::configured(name) {
                     Ok(object) if judged.len() < INTERFACES_MAX => {
                         judged.insert(object);
@@ -283,6 +288,36 @@ impl Network {
             seen.push(watched);
         }
         Ok(seen)
+    }
+
+    /// The interfaces that the machine has of its own, as far as sysfs and their names tell.
+    async fn own<'t>(
+        &mut self,
+        context: &Context,
+        found: &BTreeMap<&'t str, Counters>,
+    ) -> Vec<&'t str> {
+        let (mut own, mut with_device) = (Vec::new(), Vec::new());
+        for name in found.keys().copied().filter(|name| !is_virtual(name)) {
+            own.push(name);
+            let has_device = match self.have_device.get(name) {
+                Some(has_device) => *has_device,
+                None => {
+                    let has_device = has_device(context, name).await;
+                    self.have_device.insert(name.to_owned(), has_device);
+                    has_device
+                }
+            };
+            if has_device {
+                with_device.push(name);
+            }
+        }
+        self.have_device
+            .retain(|name, _| found.contains_key(name.as_str()));
+        if with_device.is_empty() {
+            own
+        } else {
+            with_device
+        }
     }
 
     fn judge(&self, object: &Object, now: &Counters) -> Observation {
@@ -380,6 +415,18 @@ fn since(earlier: &Counters, now: &Counters) -> Option<Counters> {
 
 fn is_virtual(name: &str) -> bool {
     name == "lo" || VIRTUAL.iter().any(|begin| name.starts_with(begin))
+}
+
+/// Whether the interface is a device's, or a bond, which stands for several. Names that are no configured ones count: that
+/// they are left out is told.
+async fn has_device(context: &Context, name: &str) -> bool {
+    for file in ["device/uevent", "bonding/mode"] {
+        let path: PathBuf = [CLASS, name, file].iter().collect();
+        if context.files.read_start(&path, 1).await.is_ok() {
+            return true;
+        }
+    }
+    false
 }
 
 /// Whether the interface has its link (RFC 2863 §3.1.13, as the kernel tells it).

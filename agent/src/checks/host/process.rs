@@ -7,7 +7,7 @@
 //! **What is bad.** Fewer than `min` (1 where nothing is written) or more than `max` is critical. Processes that hide
 //! (`hidepid`) make it `unknown`: what cannot be seen is not absent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use vigie_core::{
     id::CheckName,
@@ -47,7 +47,7 @@ pub static KIND: Kind = Kind {
         MetricSpec {
             id: CPU,
             metric_type: MetricType::Counter,
-            help: "Processor time spent by those that run; smaller when one of them ended.",
+            help: "Processor time spent by processes of that name, as far as the check saw it.",
             label: "",
         },
         MetricSpec {
@@ -92,13 +92,25 @@ struct Processes {
     names: Vec<Object>,
     min: u64,
     max: Option<u64>,
+    spent: Spent,
+}
+
+/// Processor time of each name since the check began: what the processes of its first run had spent, and what was spent
+/// since. A sum over those that run would fall when one ends, and whoever reads a counter takes that for a new beginning.
+#[derive(Debug, Default)]
+struct Spent(BTreeMap<Object, Total>);
+
+#[derive(Debug, Default)]
+struct Total {
+    ticks: u64,
+    /// What each process had spent at the last run, by its number and start: numbers come again.
+    earlier: HashMap<(u32, u64), u64>,
 }
 
 /// What the processes of one name come to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Sum {
     pids: Vec<u32>,
-    cpu_ticks: u64,
     resident_pages: u64,
     start_ticks: Option<u64>,
 }
@@ -139,6 +151,7 @@ fn build(section: &mut Section<'_>) -> Option<Box<dyn Check>> {
             .collect(),
         min: min.unwrap_or(min_default),
         max,
+        spent: Spent::default(),
     }))
 }
 
@@ -158,19 +171,29 @@ impl Check for Processes {
 }
 
 impl Processes {
-    async fn look(&self, context: &Context) -> Result<Vec<Observation>, Observation> {
+    async fn look(&mut self, context: &Context) -> Result<Vec<Observation>, Observation> {
         let listed = context.processes.list().await;
         let list = listed.map_err(|error| source::unreadable(SOURCE, &error))?;
         let now = context.clock.now();
+        let sums: Vec<Sum> = self
+            .names
+            .iter()
+            .map(|name| sum(name.as_str().as_bytes(), &list))
+            .collect();
+        let is_counted = |sum: &Sum| (1..=FILES_COUNTED_MAX).contains(&sum.pids.len());
+        let groups = sums.iter().filter(|sum| is_counted(sum));
+        let groups = groups.map(|sum| sum.pids.clone()).collect();
+        let mut open_files = context.processes.open_files(groups).await.into_iter();
         let mut seen = Vec::with_capacity(self.names.len());
-        for name in &self.names {
-            let sum = sum(name.as_str().as_bytes(), &list);
-            let files = if sum.pids.is_empty() || sum.pids.len() > FILES_COUNTED_MAX {
-                None
+        for (name, sum) in self.names.iter().zip(sums) {
+            let files = if is_counted(&sum) {
+                open_files.next().flatten()
             } else {
-                context.processes.open_files(sum.pids.clone()).await
+                None
             };
-            let mut observation = measured(self.judge(&sum), &sum, now).of(name.clone());
+            let spent_ticks = self.spent.add(name, &list);
+            let mut observation =
+                measured(self.judge(&sum), &sum, spent_ticks, now).of(name.clone());
             if let Some(files) = files {
                 observation = observation.measure(FILES, as_metric(files));
             }
@@ -192,7 +215,25 @@ impl Processes {
     }
 }
 
-fn measured(observation: Observation, sum: &Sum, now: Now) -> Observation {
+impl Spent {
+    /// The processor time of this name by now, in clock ticks.
+    fn add(&mut self, name: &Object, list: &[Process]) -> u64 {
+        let total = self.0.entry(name.clone()).or_default();
+        let name = name.as_str().as_bytes();
+        let mut now = HashMap::with_capacity(total.earlier.len());
+        for process in list.iter().filter(|process| is_called(process, name)) {
+            let this = (process.pid, process.start_ticks);
+            let earlier = total.earlier.get(&this).copied().unwrap_or(0);
+            let since = process.cpu_ticks.saturating_sub(earlier);
+            total.ticks = total.ticks.saturating_add(since);
+            now.insert(this, process.cpu_ticks);
+        }
+        total.earlier = now;
+        total.ticks
+    }
+}
+
+fn measured(observation: Observation, sum: &Sum, spent_ticks: u64, now: Now) -> Observation {
     let page_bytes = rustix::param::page_size() as u64;
     let ticks_per_second = rustix::param::clock_ticks_per_second();
     let seconds = |ticks: u64| as_metric(ticks) / as_metric(ticks_per_second);
@@ -202,7 +243,7 @@ fn measured(observation: Observation, sum: &Sum, now: Now) -> Observation {
             MEMORY,
             as_metric(sum.resident_pages.saturating_mul(page_bytes)),
         )
-        .measure(CPU, seconds(sum.cpu_ticks));
+        .measure(CPU, seconds(spent_ticks));
     match sum.start_ticks {
         Some(ticks) => {
             // Both count from the start of the machine, through suspend.
@@ -218,7 +259,6 @@ fn sum(name: &[u8], list: &[Process]) -> Sum {
     let mut sum = Sum::default();
     for process in list.iter().filter(|process| is_called(process, name)) {
         sum.pids.push(process.pid);
-        sum.cpu_ticks = sum.cpu_ticks.saturating_add(process.cpu_ticks);
         sum.resident_pages = sum.resident_pages.saturating_add(process.resident_pages);
         let oldest = sum.start_ticks.unwrap_or(u64::MAX).min(process.start_ticks);
         sum.start_ticks = Some(oldest);
@@ -310,14 +350,24 @@ mod tests {
         ];
         let sum = sum(b"java", &list);
         assert_eq!(
-            (
-                sum.pids.len(),
-                sum.cpu_ticks,
-                sum.resident_pages,
-                sum.start_ticks
-            ),
-            (2, 20, 10, Some(300))
+            (sum.pids.len(), sum.resident_pages, sum.start_ticks),
+            (2, 10, Some(300))
         );
+    }
+
+    #[test]
+    fn processor_time_only_grows_while_processes_come_and_go() {
+        let mut spent = Spent::default();
+        let with = |pid, ticks| Process {
+            cpu_ticks: ticks,
+            ..process(pid, "php-fpm", None)
+        };
+        let names = [Object::configured("php-fpm").unwrap()];
+        let mut add = |list: &[Process]| spent.add(&names[0], list);
+        assert_eq!(add(&[with(1, 100), with(2, 50)]), 150);
+        assert_eq!(add(&[with(1, 110)]), 160);
+        assert_eq!(add(&[with(1, 111), with(3, 5)]), 166);
+        assert_eq!(add(&[]), 166);
     }
 
     #[test]
@@ -327,6 +377,7 @@ mod tests {
                 names: Vec::new(),
                 min,
                 max,
+                spent: Spent::default(),
             };
             let sum = Sum {
                 pids: (0..count).collect(),

@@ -26,7 +26,7 @@ mod watch;
 mod tests;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     str::FromStr,
     time::Duration,
 };
@@ -118,12 +118,16 @@ struct Units {
     restarts_within_ms: u64,
     known: BTreeMap<Object, Known>,
     watch: Option<Watch>,
+    /// The objects that the watch listens to.
+    paths: BTreeSet<String>,
 }
 
 /// What was learned of one unit.
 #[derive(Debug, Default)]
 struct Known {
     state: Option<State>,
+    /// Whether there was a time without signals since its details were asked for.
+    is_stale: bool,
     details: Details,
     /// Failures that signals told of, at the last run.
     failures: u64,
@@ -178,6 +182,7 @@ fn build(section: &mut Section<'_>) -> Option<Box<dyn Check>> {
         restarts_within_ms: u64::try_from(restarts_within.as_millis()).unwrap_or(u64::MAX),
         known: BTreeMap::new(),
         watch: None,
+        paths: BTreeSet::new(),
     }))
 }
 
@@ -229,11 +234,26 @@ impl Units {
         manager: &Manager,
     ) -> Result<Vec<Observation>, zbus::Error> {
         let names: Vec<&str> = self.units.iter().map(Object::as_str).collect();
-        if self.watch.as_ref().is_none_or(|watch| !watch.is_alive()) {
-            // Before the states are asked for, so that no change falls between.
-            self.watch = Watch::start(manager, &names).await;
+        let mut states = manager.states(&names).await?;
+        let paths: BTreeSet<String> = states
+            .values()
+            .map(|state| state.path.as_str().to_owned())
+            .collect();
+        let is_watched = self.watch.as_ref().is_some_and(|w| w.is_alive(manager));
+        if !is_watched || self.paths != paths {
+            self.watch = Watch::start(manager, &paths).await;
+            self.paths = paths;
+            // What was known is asked anew, and the states too, so that no change falls between.
+            for known in self.known.values_mut() {
+                known.is_stale = true;
+            }
+            states = manager.states(&names).await?;
         }
-        let states = manager.states(&names).await?;
+        // Taken before anything is asked: what changes meanwhile is asked about again.
+        let news: Option<BTreeMap<String, watch::News>> = self.watch.as_ref().map(|watch| {
+            let of = |path: &String| (path.clone(), watch.take(path));
+            self.paths.iter().map(of).collect()
+        });
         let now = context.clock.now();
         let mut seen = Vec::with_capacity(self.units.len());
         for unit in self.units.clone() {
@@ -246,11 +266,13 @@ impl Units {
                 seen.push(Observation::new(Status::Critical, UNIT_MISSING).of(unit));
                 continue;
             }
-            // Taken before it is asked: what changes while it is asked is asked about again.
-            let news = self.watch.as_ref().map(|watch| watch.take(unit.as_str()));
+            let news = news
+                .as_ref()
+                .map(|news| news.get(state.path.as_str()).copied().unwrap_or_default());
             let known = self.known.entry(unit.clone()).or_default();
             let is_first = known.state.is_none();
             let is_fresh = known.state.as_ref() == Some(state)
+                && !known.is_stale
                 && news.as_ref().is_some_and(|news| !news.is_changed);
             if !is_fresh {
                 let details = manager.details(&state.path, unit.as_str()).await?;
@@ -261,6 +283,7 @@ impl Units {
                     _ => 0,
                 };
                 known.details = details;
+                known.is_stale = false;
                 known.count(if is_first { 0 } else { restarts }, news.as_ref(), now);
             }
             known.state = Some(state.clone());

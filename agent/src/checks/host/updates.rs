@@ -248,11 +248,12 @@ impl Updates {
         release: Option<&Release>,
         now: Wall,
     ) -> Result<Waiting, Untold> {
-        if debian::is_here(context, &self.root).await {
-            return self.waiting_of_debian(context, now).await;
-        }
+        // First the RHEL family, where dpkg may be installed too.
         if release.is_some_and(Release::is_rhel_family) {
             return self.waiting_of_rhel(context).await;
+        }
+        if debian::is_here(context, &self.root).await {
+            return self.waiting_of_debian(context, now).await;
         }
         Err(Untold::word("distribution"))
     }
@@ -297,7 +298,7 @@ impl Updates {
     async fn waiting_of_rhel(&mut self, context: &Context) -> Result<Waiting, Untold> {
         let sources = rhel::sources(context, &self.root).await?;
         let advisories = match self.rhel.take() {
-            Some((known, advisories)) if known == sources => advisories,
+            Some((known, advisories)) if known.tell_the_same(&sources) => advisories,
             _ => rhel::read(context, &self.dnf).await?,
         };
         let waiting = Waiting {
@@ -317,8 +318,8 @@ impl Updates {
             .judge(|limit| age_ms.is_some_and(|age_ms| age_ms >= as_ms(limit)));
         // Lists that never existed are as old as can be.
         let lists_age_ms = since_ms(waiting.looked.unwrap_or_default(), now);
-        let are_lists_old = lists_age_ms >= as_ms(self.lists_max_age)
-            || waiting.valid_until.is_some_and(|until| until < now);
+        let expired = waiting.valid_until.filter(|until| *until < now);
+        let are_lists_old = lists_age_ms >= as_ms(self.lists_max_age) || expired.is_some();
         let seen = match verdict.limit() {
             Some(limit) => Observation::new(verdict.status(), UPDATES_PENDING)
                 .fact("limit_ms", as_ms(limit))
@@ -330,6 +331,15 @@ impl Updates {
         };
         let seen = match age_ms {
             Some(age_ms) if seen.reason != UPDATES_LISTS_OLD => seen.fact("age_ms", age_ms),
+            _ => seen,
+        };
+        let seen = match expired {
+            // Nobody looked, or somebody did and found an old list: what to do about it differs.
+            Some(at)
+                if seen.reason == UPDATES_LISTS_OLD && lists_age_ms < as_ms(self.lists_max_age) =>
+            {
+                seen.fact("expired", Fact::Time(at))
+            }
             _ => seen,
         };
         seen.fact("pending", waiting.count)

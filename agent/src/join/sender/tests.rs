@@ -232,6 +232,22 @@ async fn a_folder_that_cannot_be_worked_on_says_why() {
     ));
     drop(held);
 
+    // Whoever may write in it could put a key of their own there, to be certified.
+    for mode in [0o770, 0o707, 0o777] {
+        fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+        let error = join_as("prom-01", &dir, &collector.token(), Existing::Keep).await;
+        assert!(
+            matches!(
+                error,
+                Err(SenderJoinError::Folder {
+                    source: FolderError::Writable { .. }
+                })
+            ),
+            "{mode:o}: {error:?}"
+        );
+    }
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
+
     joined(&collector, &dir).await;
     let key = dir.join(KEY_FILE);
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();

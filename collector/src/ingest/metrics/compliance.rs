@@ -12,7 +12,9 @@ use std::time::Duration;
 use vigie_core::remote_write::STALE_NAN_BITS;
 
 use super::{
-    bench::{Answer, Bench, NOW, Series, bytes, message, number, origin, packed, request, sender},
+    fixture::{
+        Answer, Bench, NOW, Series, bytes, message, number, origin, packed, request, sender,
+    },
     *,
 };
 
@@ -316,7 +318,7 @@ async fn metadata() {
     }
     suite.judge(Version::V2, &all, &[]).await;
     let mut page = Vec::new();
-    let now = suite.bench.ingest.clock.wall();
+    let now = suite.bench.ingest.clock.now();
     let origin = origin(&suite.peer);
     suite.bench.ingest.latest.text(&origin, now, &mut page);
     let page = String::from_utf8(page).unwrap();

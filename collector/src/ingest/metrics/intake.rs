@@ -102,9 +102,19 @@ struct Gates {
     limits: Limits,
     /// In units of [`UNIT_LEN`].
     bodies: Arc<Semaphore>,
-    /// One entry for each origin that the fleet knows and that ever sent something.
-    origins: Mutex<HashMap<Origin, Arc<Quota>>>,
+    /// Those who are inside, and others who were lately.
+    origins: Mutex<Origins>,
 }
+
+#[derive(Default)]
+struct Origins {
+    quotas: HashMap<Origin, Arc<Quota>>,
+    /// With one more, those who have nothing under way are forgotten: names come and go with the machines they are of.
+    prune_at: usize,
+}
+
+/// Below this many origins it is not worth looking for those who left.
+const PRUNED_MIN: usize = 1024;
 
 /// What one origin may hold.
 struct Quota {
@@ -207,6 +217,13 @@ impl Intake {
     }
 
     #[cfg(test)]
+    pub(super) fn origins_len(&self) -> usize {
+        let gates = self.gates.load();
+        let origins = gates.origins.lock();
+        origins.unwrap_or_else(PoisonError::into_inner).quotas.len()
+    }
+
+    #[cfg(test)]
     pub(super) fn kept(&self) -> Vec<usize> {
         self.lock()
             .iter()
@@ -232,8 +249,12 @@ impl Gates {
 
     fn quota(&self, origin: &Origin) -> Arc<Quota> {
         let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(quota) = origins.get(origin) {
+        if let Some(quota) = origins.quotas.get(origin) {
             return Arc::clone(quota);
+        }
+        if origins.quotas.len() >= origins.prune_at.max(PRUNED_MIN) {
+            origins.quotas.retain(|_, quota| quota.is_in_use());
+            origins.prune_at = origins.quotas.len() * 2;
         }
         let requests = match origin {
             Origin::Node(_) => self.limits.node_requests_max,
@@ -244,7 +265,7 @@ impl Gates {
             requests: Arc::new(Semaphore::new(requests)),
             bodies: Arc::new(Semaphore::new(units(share) as usize)),
         });
-        origins.insert(origin.clone(), Arc::clone(&quota));
+        origins.quotas.insert(origin.clone(), Arc::clone(&quota));
         quota
     }
 
@@ -258,6 +279,13 @@ impl Gates {
             _share: Arc::clone(&quota.bodies).acquire_many_owned(units).await?,
             _body: Arc::clone(&self.bodies).acquire_many_owned(units).await?,
         })
+    }
+}
+
+impl Quota {
+    /// Whether somebody is inside by it, or about to be. Nobody can come to be while the map is locked.
+    fn is_in_use(self: &Arc<Self>) -> bool {
+        Arc::strong_count(self) > 1 || Arc::strong_count(&self.requests) > 1
     }
 }
 

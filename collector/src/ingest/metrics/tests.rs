@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use vigie_core::{digest::Digest, id::NodeName, remote_write::Sample};
 
 use super::{
-    bench::{
+    fixture::{
         Answer, Bench, Fed, NOW, Series, message, node, packed, request, sender, streamed, with,
     },
     *,
@@ -685,4 +685,49 @@ async fn every_result_and_reason_has_its_counter() {
     assert!(reasons.eq(Refusal::ALL.iter().map(|why| why.as_str())));
     let name: NodeName = "app-01".parse().unwrap();
     assert!(bench.ingest.directory.find(&name).is_some());
+}
+
+#[tokio::test]
+async fn a_node_whose_table_is_busy_keeps_nobody_else_waiting() {
+    let bench = Bench::new().await;
+    let (busy, other) = (node("app-01"), node("app-02"));
+    let (held, is_held) = std::sync::mpsc::sync_channel(1);
+    let (release, released) = std::sync::mpsc::sync_channel::<()>(1);
+    let (ingest, origin) = (Arc::clone(&bench.ingest), fixture::origin(&busy));
+    let holder = std::thread::spawn(move || {
+        ingest.latest.while_held(&origin, || {
+            held.send(()).unwrap();
+            // Let go too if the test fails.
+            let _ = released.recv();
+        });
+    });
+    is_held.recv().unwrap();
+    let body = up(bench.sample(1.0));
+    // Both on one thread, the one that has to wait first.
+    let (waited, answer) = tokio::join!(bench.write(&busy, Version::V1, &body), async {
+        let answer = bench.write(&other, Version::V1, &body).await;
+        release.send(()).unwrap();
+        answer
+    });
+    assert_eq!(answer.status, StatusCode::NO_CONTENT);
+    assert_eq!(waited.status, StatusCode::NO_CONTENT);
+    assert_eq!(bench.ingest.samples.written.load(Relaxed), 2);
+    assert!(bench.is_idle());
+    holder.join().unwrap();
+}
+
+#[tokio::test]
+async fn who_is_idle_is_forgotten_and_who_is_inside_is_not() {
+    let intake = Intake::new(small());
+    let origin = |n: usize| Origin::Sender(format!("sender-{n}").into());
+    let inside = intake.admit(&origin(0), Some(64 * 1024)).await.unwrap();
+    for n in 1..5_000 {
+        assert!(intake.admit(&origin(n), Some(1)).await.is_some());
+    }
+    assert!(intake.origins_len() <= 1024, "{}", intake.origins_len());
+    tokio::time::pause();
+    let again = intake.admit(&origin(0), Some(1)).await;
+    assert!(again.is_none(), "its share is still taken");
+    drop(inside);
+    assert!(intake.admit(&origin(0), Some(1)).await.is_some());
 }

@@ -2,18 +2,18 @@
 
 use vigie_core::{
     remote_write::{MetricType, Sample, Version},
-    time::Wall,
+    time::{Now, Wall},
 };
 
-use super::fixture::{NOW, Said, at, gauge, labelled, node, sender, take_in};
+use super::fixture::{NOW, Said, at, gauge, labelled, node, sender, take_in, take_in_body};
 use crate::{
-    latest::{Latest, Limits, Origin},
+    latest::{Latest, Limits, Origin, Refusal},
     scrape::tests::promtool_on,
 };
 
 fn page(latest: &Latest, origin: &Origin, now_ms: i64) -> String {
     let mut out = Vec::new();
-    latest.text(origin, Wall(now_ms), &mut out);
+    latest.text(origin, at(now_ms - NOW), &mut out);
     String::from_utf8(out).unwrap()
 }
 
@@ -232,4 +232,115 @@ fn only_what_is_live_is_shown() {
         "an origin that fell silent shows nothing"
     );
     assert_eq!(page(&latest, &node("other"), NOW), "");
+}
+
+#[test]
+fn no_name_becomes_a_reserved_one_by_being_shown() {
+    let latest = Latest::new(Limits::default());
+    let shown = |origin: &Origin, names: &[&str]| {
+        let said: Vec<Said> = names.iter().map(|name| gauge(name, 1.0)).collect();
+        let applied = take_in(&latest, origin, Version::V1, &said, at(0));
+        (
+            applied.refused_for(Refusal::Reserved),
+            page(&latest, origin, NOW),
+        )
+    };
+    let (refused, text) = shown(
+        &sender("prom"),
+        &["vigie.alerts", "vigie-node.up", "vigie alerts", "vigieé"],
+    );
+    assert_eq!((refused, &*text), (4, ""));
+    let (refused, text) = shown(&node("app-01"), &["vigie.node_up", "vigie node-up"]);
+    assert_eq!((refused, &*text), (2, ""));
+    let (refused, _) = shown(
+        &sender("prom"),
+        &["vigie", "vigie:alerts", "vigies", "_vigie_"],
+    );
+    assert_eq!(refused, 0);
+}
+
+#[test]
+fn no_family_of_a_node_is_that_of_whether_it_is_up() {
+    let latest = Latest::new(Limits::default());
+    for (family, version) in [
+        ("vigie_node_up", Version::V2),
+        ("vigie.node_up", Version::V2),
+    ] {
+        let series = gauge(&format!("{family}_sum"), 1.0);
+        let said = [described(series, MetricType::Summary, "Not yours")];
+        take_in(&latest, &node("app-01"), version, &said, at(0));
+    }
+    let text = page(&latest, &node("app-01"), NOW);
+    assert!(!text.contains("# TYPE vigie_node_up "), "{text}");
+}
+
+#[test]
+fn a_clock_that_is_set_makes_nobody_heard_and_nobody_silent() {
+    let latest = Latest::new(Limits::default());
+    let origin = node("app-01");
+    take_in(&latest, &origin, Version::V1, &[gauge("a", 1.0)], at(0));
+    let is_shown = |wall_ms: i64, elapsed_ms: i64| {
+        let now = Now {
+            wall: Wall(NOW + wall_ms),
+            elapsed: at(elapsed_ms).elapsed,
+        };
+        let mut out = Vec::new();
+        latest.text(&origin, now, &mut out);
+        !out.is_empty()
+    };
+    assert!(is_shown(3_600_000, 1000), "an hour forwards");
+    assert!(is_shown(-60_000, 300_000), "a minute back");
+    assert!(!is_shown(-60_000, 300_001), "silent for all that");
+}
+
+#[test]
+fn of_what_a_request_says_twice_about_a_family_the_last_stands() {
+    let latest = Latest::new(Limits::default());
+    let origin = node("app-01");
+    let of = |name, help| described(gauge(name, 1.0), MetricType::Gauge, help);
+    let helps = || -> Vec<String> {
+        let text = page(&latest, &origin, NOW);
+        let lines = text.lines().filter(|line| line.starts_with("# HELP"));
+        lines.map(str::to_owned).collect()
+    };
+    let said = [of("b", "1"), of("a", "1"), of("b", "2"), of("b", "3")];
+    take_in(&latest, &origin, Version::V1, &said, at(0));
+    assert_eq!(helps(), ["# HELP a 1", "# HELP b 3"]);
+    let said = [of("c", "1"), of("a", "2"), of("aa", "1"), of("a", "3")];
+    take_in(&latest, &origin, Version::V1, &said, at(0));
+    let expected = ["# HELP a 3", "# HELP aa 1", "# HELP b 3", "# HELP c 1"];
+    assert_eq!(helps(), expected);
+}
+
+#[test]
+fn families_beyond_their_number_are_learnt_anew() {
+    let latest = Latest::new(Limits::default());
+    let origin = node("app-01");
+    let request = |range: std::ops::Range<u32>| {
+        let mut body = Vec::new();
+        for n in range {
+            let metadata = vigie_core::remote_write::Metadata {
+                metric_type: MetricType::Gauge,
+                family: &format!("m_{:05}", 99_999 - n),
+                help: "",
+                unit: "",
+            };
+            vigie_core::remote_write::v1::write_metadata(&metadata, &mut body);
+        }
+        body
+    };
+    let send = |body: &[u8]| take_in_body(&latest, &origin, Version::V1, body, at(0));
+    let names = ["m_99999", "m_95904", "m_95903"];
+    let said: Vec<Said> = names.iter().map(|name| gauge(name, 1.0)).collect();
+    take_in(&latest, &origin, Version::V1, &said, at(0));
+    let gauges = || {
+        let text = page(&latest, &origin, NOW);
+        names.map(|name| text.contains(&format!("# TYPE {name} gauge")))
+    };
+    send(&request(0..10_000));
+    assert_eq!(gauges(), [true, true, false], "the first 4,096");
+    send(&request(4_096..4_097));
+    assert_eq!(gauges(), [false, false, true]);
+    send(&request(0..1));
+    assert_eq!(gauges(), [true, false, true]);
 }

@@ -192,6 +192,27 @@ async fn chrony_comes_first_then_timesyncd_then_the_kernel() {
 }
 
 #[tokio::test]
+async fn a_synchronisation_just_made_needs_no_word_of_the_kernel() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    let (context, _clock) = machine_at(NOW);
+    // Each `show` starts a service of systemd's, which logs three lines.
+    let status =
+        "case \"$1\" in show) exit 9;; *) echo 'Packet count: 3'; echo 'Offset: +2ms';; esac";
+    let machine = machine(root, "", status);
+    let unit = "sys/fs/cgroup/system.slice/systemd-timesyncd.service/cgroup.procs";
+    write_below(root, unit, "88\n");
+    let file = "run/systemd/timesync/synchronized";
+    write_below(root, file, "");
+    written_at(root, file, Wall(NOW.0 - 2_048_000));
+    let seen = check(machine.clone()).run(&context).await.remove(0);
+    assert_eq!((seen.status, seen.reason), (Status::Ok, CLOCK_OK));
+    written_at(root, file, Wall(NOW.0 - 2 * 3_600_000));
+    let seen = check(machine).run(&context).await.remove(0);
+    assert_eq!((seen.status, seen.reason), (Status::Unknown, CLOCK_SILENT));
+}
+
+#[tokio::test]
 async fn a_daemon_that_runs_and_does_not_tell_is_unknown_and_nobody_answers_for_it() {
     let dir = tempfile::tempdir().unwrap();
     let (context, clock) = machine_at(NOW);

@@ -81,14 +81,19 @@ impl Manager {
         &self.connection
     }
 
-    /// How each of these stands, by name; those that are not loaded are loaded for it.
+    /// How each of these stands, by name; those that are not loaded are loaded for it. One unit may have several names
+    /// (`Alias=`): systemd answers in the order of the question, each time with the first of them.
     pub(super) async fn states(
         &self,
         names: &[&str],
     ) -> Result<HashMap<String, State>, zbus::Error> {
         let answer = self.call("ListUnitsByNames", &(names,)).await?;
         let listed: Vec<Listed> = answer.body().deserialize()?;
-        let state = |(name, _, load, active, sub, _, path, ..): Listed| {
+        let is_in_order = listed.len() == names.len();
+        let state = |(position, listed): (usize, Listed)| {
+            let (first_name, _, load, active, sub, _, path, ..) = listed;
+            let asked = names.get(position).filter(|_| is_in_order);
+            let name = asked.map_or(first_name, |asked| (*asked).to_owned());
             let state = State {
                 load,
                 active,
@@ -97,7 +102,7 @@ impl Manager {
             };
             (name, state)
         };
-        Ok(listed.into_iter().map(state).collect())
+        Ok(listed.into_iter().enumerate().map(state).collect())
     }
 
     /// Asks systemd to send signals over this connection at all.

@@ -1,10 +1,11 @@
-//! Listens for what happens to units between two runs: one task, one rule of the bus for each unit.
+//! Listens for what happens to units between two runs: one task, one rule of the bus for each unit's object. Its path is what
+//! systemd says that it is, for a unit may be known by several names and sends its signals under the first of them.
 //!
 //! It keeps a flag and a number for each unit and never a message. It ends when the connection does; dropping the
 //! [`Watch`] aborts it, which is safe at any point.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -22,6 +23,8 @@ const QUEUED_MAX: NonZeroUsize = NonZeroUsize::new(8).expect("not zero");
 pub(super) struct Watch {
     task: JoinHandle<()>,
     units: Units,
+    /// The connection that it listens on, by the name that the bus gave it.
+    connection: Option<String>,
 }
 
 type Units = Arc<Mutex<HashMap<String, Heard>>>;
@@ -46,19 +49,15 @@ pub(super) struct News {
 type Changed = (String, HashMap<String, OwnedVariant>, Vec<String>);
 
 impl Watch {
-    /// Listens for these units; `None` where the bus or systemd does not let us.
-    pub(super) async fn start(manager: &Manager, names: &[&str]) -> Option<Self> {
+    /// Listens for the units at these paths; `None` where the bus or systemd does not let us.
+    pub(super) async fn start(manager: &Manager, paths: &BTreeSet<String>) -> Option<Self> {
         let units = Units::default();
-        match listen(manager, names).await {
-            Ok(signals) => {
-                let heard = Arc::clone(&units);
-                let by_path: HashMap<String, String> = names
-                    .iter()
-                    .map(|name| (unit_path(name), (*name).to_owned()))
-                    .collect();
-                let task = tokio::spawn(hear(signals, by_path, heard));
-                Some(Self { task, units })
-            }
+        match listen(manager, paths).await {
+            Ok(signals) => Some(Self {
+                task: tokio::spawn(hear(signals, Arc::clone(&units))),
+                units,
+                connection: unique_name(manager),
+            }),
             Err(error) => {
                 tracing::debug!(%error, "no signals of systemd");
                 None
@@ -66,16 +65,16 @@ impl Watch {
         }
     }
 
-    /// Whether it still listens.
-    pub(super) fn is_alive(&self) -> bool {
-        !self.task.is_finished()
+    /// Whether it still listens, on the connection that is in use.
+    pub(super) fn is_alive(&self, manager: &Manager) -> bool {
+        !self.task.is_finished() && self.connection == unique_name(manager)
     }
 
-    /// What happened to the unit, told once.
-    pub(super) fn take(&self, name: &str) -> News {
+    /// What happened to the unit at `path`, told once.
+    pub(super) fn take(&self, path: &str) -> News {
         let mut units = self.units.lock().unwrap_or_else(PoisonError::into_inner);
         units
-            .get_mut(name)
+            .get_mut(path)
             .map_or(News::default(), |heard| std::mem::take(&mut heard.news))
     }
 }
@@ -86,16 +85,21 @@ impl Drop for Watch {
     }
 }
 
+fn unique_name(manager: &Manager) -> Option<String> {
+    let name = manager.connection().unique_name()?;
+    Some(name.as_str().to_owned())
+}
+
 async fn listen(
     manager: &Manager,
-    names: &[&str],
+    paths: &BTreeSet<String>,
 ) -> Result<SelectAll<MessageStream>, zbus::Error> {
     let mut signals = SelectAll::new();
-    for name in names {
+    for path in paths {
         let rule = MatchRule::builder()
             .msg_type(Type::Signal)
             .sender(SYSTEMD)
-            .path(unit_path(name))
+            .path(path.as_str())
             .interface(PROPERTIES)
             .member("PropertiesChanged")
             .add_arg(UNIT)
@@ -108,23 +112,19 @@ async fn listen(
     Ok(signals)
 }
 
-async fn hear(
-    mut signals: SelectAll<MessageStream>,
-    by_path: HashMap<String, String>,
-    units: Units,
-) {
+async fn hear(mut signals: SelectAll<MessageStream>, units: Units) {
     while let Some(message) = signals.next().await {
         // The connection broke.
         let Ok(message) = message else {
             return;
         };
         let header = message.header();
-        let Some(name) = header.path().and_then(|path| by_path.get(path.as_str())) else {
+        let Some(path) = header.path() else {
             continue;
         };
         let is_failed = is_failed(&message);
         let mut units = units.lock().unwrap_or_else(PoisonError::into_inner);
-        let heard = units.entry(name.clone()).or_default();
+        let heard = units.entry(path.as_str().to_owned()).or_default();
         heard.news.is_changed = true;
         if let Some(is_failed) = is_failed {
             if is_failed && !heard.is_failed {
@@ -141,41 +141,4 @@ fn is_failed(message: &Message) -> Option<bool> {
     let (_, mut changed, _): Changed = body.deserialize().ok()?;
     let state = String::try_from(changed.remove("ActiveState")?).ok()?;
     Some(state == "failed")
-}
-
-/// The path of a unit's object: its name, with every byte but letters and digits written `_xx` (sd_bus_path_encode(3)).
-fn unit_path(name: &str) -> String {
-    let mut path = "/org/freedesktop/systemd1/unit/".to_owned();
-    for (position, byte) in name.bytes().enumerate() {
-        let is_plain = byte.is_ascii_alphabetic() || (position > 0 && byte.is_ascii_digit());
-        if is_plain {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("_{byte:02x}"));
-        }
-    }
-    path
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_units_path_is_written_as_systemd_writes_it() {
-        let table = [
-            ("a.service", "a_2eservice"),
-            (
-                "postgresql@15-main.service",
-                "postgresql_4015_2dmain_2eservice",
-            ),
-            ("9.mount", "_39_2emount"),
-        ];
-        for (name, path) in table {
-            assert_eq!(
-                unit_path(name),
-                format!("/org/freedesktop/systemd1/unit/{path}")
-            );
-        }
-    }
 }

@@ -50,7 +50,8 @@ pub(super) type Package = (Box<str>, Box<str>);
 pub(super) struct Offer {
     /// Packages that wait, each with the version that is installed.
     pub(super) waiting: BTreeMap<Package, Box<str>>,
-    /// When the oldest of the security suites' Release files was made: what stands in the lists was public by then.
+    /// When the newest of the security suites' Release files was made: whatever stands in one of the lists was public by
+    /// then. A suite that was left in the settings and is not made any more must not make the others' packages old.
     pub(super) made: Option<Wall>,
     /// When somebody last looked for updates, as far as anything tells.
     pub(super) looked: Option<Wall>,
@@ -157,7 +158,7 @@ pub(super) async fn read(
     let dates = || suites.iter().filter_map(|(_, release)| release.date);
     Ok(Offer {
         waiting: compared.waiting,
-        made: dates().min(),
+        made: dates().max(),
         looked: sources.looked.max(dates().max()),
         valid_until: suites
             .iter()

@@ -15,6 +15,7 @@ const REQUIRED: &str = "run/reboot-required";
 const REQUIRED_PACKAGES: &str = "run/reboot-required.pkgs";
 const RELEASE: &str = "proc/sys/kernel/osrelease";
 const BOOT: &str = "boot";
+const MODULES: &str = "lib/modules";
 
 /// A kernel's name, or the names of the packages that ask for a reboot.
 const SMALL_LEN_MAX: usize = 256 * 1024;
@@ -58,10 +59,10 @@ pub(super) async fn look(context: &Context, root: &Path) -> Result<Option<Needed
     let release = String::from_utf8_lossy(&release);
     let running = Kernel::parse(release.trim());
     let boot = context.files.list(&root.join(BOOT), BOOT_MAX).await;
-    if is_missing(&boot) {
-        return Ok(None);
-    }
-    let boot = boot.map_err(|error| Untold::error("boot", &error))?;
+    let boot = match boot {
+        Err(_) if is_missing(&boot) => Vec::new(),
+        boot => boot.map_err(|error| Untold::error("boot", &error))?,
+    };
     let names: Vec<(&str, Wall)> = boot
         .iter()
         .filter_map(|listed| {
@@ -71,7 +72,14 @@ pub(super) async fn look(context: &Context, root: &Path) -> Result<Option<Needed
         })
         .collect();
     if names.is_empty() {
-        return Ok(None);
+        // A container has no kernel. A machine whose /boot is not mounted has the modules of the one that runs.
+        let modules = root.join(MODULES).join(release.trim());
+        let modules = context.files.stamp(&modules).await;
+        return if is_missing(&modules) {
+            Ok(None)
+        } else {
+            Err(Untold::word("boot"))
+        };
     }
     let installed: Vec<(Kernel<'_>, Wall)> = names
         .iter()

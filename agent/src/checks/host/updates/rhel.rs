@@ -49,6 +49,13 @@ pub(super) struct Sources {
     pub(super) looked: Option<Wall>,
 }
 
+impl Sources {
+    /// Whether dnf would answer the same: looking without finding anything new changes no answer.
+    pub(super) fn tell_the_same(&self, other: &Self) -> bool {
+        self.database == other.database && self.repositories == other.repositories
+    }
+}
+
 /// What the answer would be made of.
 pub(super) async fn sources(context: &Context, root: &Path) -> Result<Sources, Untold> {
     let mut database = Err(io::ErrorKind::NotFound.into());
@@ -59,7 +66,7 @@ pub(super) async fn sources(context: &Context, root: &Path) -> Result<Sources, U
         }
     }
     let database = database.map_err(|error| Untold::error("rpm_database", &error))?;
-    let mut repositories = Vec::new();
+    let (mut repositories, mut looked) = (Vec::new(), None);
     let mut has_advisories = false;
     for cache in CACHES {
         let cache = root.join(cache);
@@ -75,13 +82,14 @@ pub(super) async fn sources(context: &Context, root: &Path) -> Result<Sources, U
             let folder = cache.join(&entry.name).join("repodata");
             if let Ok(stamp) = context.files.stamp(&folder.join("repomd.xml")).await {
                 repositories.push(stamp);
+                looked = looked.max(Some(stamp.modified));
             }
             let files = context.files.list(&folder, ENTRIES_MAX).await;
-            has_advisories |= files.is_ok_and(|files| {
-                files
-                    .iter()
-                    .any(|file| file.name.to_string_lossy().contains("updateinfo"))
-            });
+            for file in files.unwrap_or_default() {
+                has_advisories |= file.name.to_string_lossy().contains("updateinfo");
+                // A repository that dnf found unchanged leaves the time of the look at another of its files.
+                looked = looked.max(Some(file.stamp.modified));
+            }
         }
     }
     if repositories.is_empty() {
@@ -92,7 +100,7 @@ pub(super) async fn sources(context: &Context, root: &Path) -> Result<Sources, U
     }
     Ok(Sources {
         database,
-        looked: repositories.iter().map(|stamp| stamp.modified).max(),
+        looked,
         repositories,
     })
 }

@@ -207,7 +207,43 @@ async fn a_release_file_past_its_validity_is_an_old_list_however_fresh_the_file(
     let mut check = check(dir.path());
     check.security_age = Limits::new(days(20), days(30));
     let seen = check.run(&context).await;
-    assert_eq!(object(&seen, "security").reason, UPDATES_LISTS_OLD);
+    let security = object(&seen, "security");
+    assert_eq!(security.reason, UPDATES_LISTS_OLD);
+    let until = Wall(NOW.0 - DAY_MS);
+    assert_eq!(security.facts["expired"], Fact::Time(until));
+}
+
+#[tokio::test]
+async fn an_old_suite_beside_a_new_one_makes_nothing_older() {
+    let dir = tempfile::tempdir().unwrap();
+    debian(dir.path());
+    // Kept in the settings since the release before, and never made anew.
+    write_below(
+        dir.path(),
+        "var/lib/apt/lists/archive.example_debian-security_dists_buster_updates_InRelease",
+        "Label: Debian-Security\nCodename: buster/updates\nDate: Sat, 22 Jun 2024 20:00:00 UTC\nSHA256:\n",
+    );
+    let (context, _clock) = machine_at(NOW);
+    let seen = check(dir.path()).run(&context).await;
+    let security = object(&seen, "security");
+    assert_eq!(security.facts["age_ms"], Fact::Integer(DAY_MS));
+    assert_eq!(security.status, Status::Ok);
+}
+
+#[tokio::test]
+async fn kernels_that_cannot_be_seen_are_not_kernels_that_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path();
+    debian(root);
+    std::fs::remove_file(root.join("boot/vmlinuz-6.1.0-25-amd64")).unwrap();
+    let (context, _clock) = machine_at(NOW);
+    // A container has no kernel of its own.
+    let seen = check(root).run(&context).await;
+    assert_eq!(object(&seen, "reboot").reason, UPDATES_REBOOT_NONE);
+    // A machine whose /boot is not mounted has one.
+    write_below(root, "lib/modules/6.1.0-25-amd64/modules.dep", "");
+    let seen = check(root).run(&context).await;
+    assert_eq!(object(&seen, "reboot").status, Status::Unknown);
 }
 
 #[tokio::test]

@@ -205,7 +205,7 @@ impl Bench {
             clock: Arc::clone(&clock) as _,
             counters: Arc::default(),
             manners: entries::Manners::default(),
-            latest: Arc::new(Latest::new(crate::latest::Limits::default())),
+            latest: Arc::new(crate::latest::Latest::new(crate::latest::Limits::default())),
             samples: Arc::default(),
             intake: Arc::new(Intake::new(limits)),
         });
