@@ -461,6 +461,8 @@ pub enum KeptBecause {
     ChainFault,
     /// Only an operator ends this alert.
     UntilConfirmed,
+    /// Its node lost its memory, and it is older than the failure.
+    FromBefore,
 }
 
 /// Why a join was refused. Not in the log: anybody can cause it.

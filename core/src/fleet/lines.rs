@@ -19,6 +19,7 @@ use crate::{
     plan::{self, Difference, PlannedCheck},
     reason::{Reason, vigie},
     status::{Family, Need, Status},
+    time::Wall,
 };
 
 /// A node's own clock step beyond this is an alarm: backups, certificates and logs then carry wrong times.
@@ -246,7 +247,13 @@ impl Step<'_> {
             .collect();
         self.judge_claims(node, &claimed, entry.seq);
         if status == Status::Ok {
-            self.recovered(&key, reading);
+            if self.is_from_before(node, &key, entry.at) {
+                let number = self.alert(&key).map_or(0, |alert| alert.number);
+                let why = KeptBecause::FromBefore;
+                self.decide(Decision::Kept { number, why });
+            } else {
+                self.recovered(&key, reading);
+            }
             return;
         }
         if let Some(why) = self.would_soften(&key, status, reading) {
@@ -330,6 +337,13 @@ impl Step<'_> {
             Some(why) => self.decide(Decision::Kept { number, why }),
             None => self.close(key, Ended::Recovered),
         }
+    }
+
+    /// Whether a node that lost its memory says of something what it found before that failed: lines it had not handed
+    /// in when the copy was made that it was restored from.
+    fn is_from_before(&self, node: &NodeName, key: &AlertKey, at: Wall) -> bool {
+        self.alert(&built_in(node, "@agent", "amnesia")).is_some()
+            && self.alert(key).is_some_and(|alert| at < alert.since)
     }
 
     /// Whether the contact lists what a line of history calls ok.

@@ -22,6 +22,8 @@ use crate::{
 /// A node as the agent would keep it: its own chain.
 #[derive(Clone)]
 struct Agent {
+    /// What its clock shows.
+    at: Wall,
     name: NodeName,
     head: Head,
     not_ok: BTreeSet<NotOk>,
@@ -177,6 +179,7 @@ impl Collector {
         assert_eq!(outcome.join_refused, None);
         let head = self.state.nodes[&node].head;
         Agent {
+            at: Wall(1_795_374_000_000),
             name: node,
             head,
             not_ok: BTreeSet::new(),
@@ -298,7 +301,7 @@ fn sender_join(sender: &SenderName, token: &str, key: &[u8]) -> Event {
 
 impl Agent {
     fn writes(&mut self, draft: &Draft) -> Line {
-        let line = draft.chain(self.head, &self.name, "boot", Wall(1_795_374_000_000));
+        let line = draft.chain(self.head, &self.name, "boot", self.at);
         self.head = line.head();
         line
     }
@@ -703,6 +706,30 @@ fn a_machine_that_was_let_in_again_may_forget_once_and_at_once() {
     let later = agent.says(vigie::AGENT_AMNESIA, Facts::new());
     collector.hears(&agent, &[later]);
     assert_eq!(collector.open(), ["app-01 @agent/amnesia critical"]);
+}
+
+#[test]
+fn what_a_restored_node_found_before_a_failure_does_not_end_it() {
+    let (mut collector, mut agents) = Collector::new(&["app-01"]);
+    let agent = &mut agents[0];
+    let start = agent.at;
+    agent.at = start.plus_ms(60_000);
+    let down = agent.finds("portail", None, Status::Critical);
+    collector.hears(agent, &[down]);
+    // Restored from a copy with a line that had not been handed in yet: all was well then.
+    agent.not_ok.clear();
+    let amnesia = agent.says(vigie::AGENT_AMNESIA, Facts::new());
+    agent.at = start;
+    let was_ok = agent.finds("portail", None, Status::Ok);
+    collector.hears(agent, &[amnesia, was_ok]);
+    let still_down = ["app-01 @agent/amnesia critical", "app-01 portail/ critical"];
+    assert_eq!(collector.open(), still_down);
+    // What it finds from now on counts.
+    agent.at = start.plus_ms(90_000);
+    let is_ok = agent.finds("portail", None, Status::Ok);
+    collector.hears(agent, &[is_ok]);
+    assert_eq!(collector.open(), ["app-01 @agent/amnesia critical"]);
+    collector.replays();
 }
 
 #[test]
