@@ -35,8 +35,9 @@ const DAY_SECONDS: i64 = 86_400;
 /// How far apart civil time and elapsed time may go within a day: the largest change of any zone is a whole day.
 const SHIFT_SECONDS: i64 = DAY_SECONDS;
 
-/// How far [`InZone::next_edge`] looks, in days: ten years. A calendar that does not change within is as good as constant.
-const HORIZON_DAYS: i64 = 3_653;
+/// How far [`InZone::next_edge`] looks beyond the last dated line, in days. Weeks and holidays come round within a year, so a
+/// calendar that has not changed by then never will.
+const HORIZON_DAYS: i64 = 400;
 
 /// When a team is at work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -115,6 +116,12 @@ impl Calendar {
         }
     }
 
+    /// The last day that a dated line is about, counted from 1970.
+    fn last_dated_day(&self) -> Option<i64> {
+        let lines = self.closed.iter().chain(&self.opened);
+        lines.map(|line| CivilSecond::of(line.last()).day()).max()
+    }
+
     /// Why no window starts on `day`; `None` if they do.
     fn shut(&self, day: Date) -> Option<Why> {
         let names = |lines: &[Dated]| {
@@ -170,16 +177,17 @@ impl InZone<'_> {
     }
 
     /// The first instant after `at` at which open becomes closed or the other way round, a whole second; `None` if there
-    /// is none within ten years.
+    /// is none any more.
     #[must_use]
     pub fn next_edge(&self, at: Wall) -> Option<Wall> {
         let after = at.0.div_euclid(1_000);
         let is_open = self.why_at(after).is_open();
         let today = self.civil(after).day();
+        let horizon = self.calendar.last_dated_day().unwrap_or(today).max(today) + HORIZON_DAYS;
         // Spans of the two days before may still run; one of a later day cannot begin before its day does.
         let mut from = today - 2;
         let mut days = 4;
-        while from <= today + HORIZON_DAYS {
+        while from <= horizon {
             let to = from + days;
             let mut candidates: Vec<i64> = (from..=to)
                 .flat_map(|day| {
@@ -292,6 +300,13 @@ impl InZone<'_> {
 impl CivilSecond {
     const fn midnight(day: i64) -> Self {
         Self(day * DAY_SECONDS)
+    }
+
+    /// The midnight with which a date begins.
+    fn of(date: Date) -> Self {
+        let midnight = Offset::UTC.to_timestamp(DateTime::from(date));
+        // As below: only dates that no calendar has are out of range.
+        Self(midnight.map_or(0, |midnight| midnight.as_second()))
     }
 
     /// Days since 1970-01-01.

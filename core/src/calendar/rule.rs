@@ -108,6 +108,12 @@ impl Dated {
         self.first <= day && day <= self.last
     }
 
+    /// The last date it is about.
+    #[must_use]
+    pub const fn last(self) -> Date {
+        self.last
+    }
+
     /// The part of each day; `None`: the whole.
     #[must_use]
     pub const fn hours(self) -> Option<Hours> {

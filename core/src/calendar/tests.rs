@@ -316,6 +316,18 @@ fn windows_that_touch_are_one() {
 }
 
 #[test]
+fn an_exception_years_ahead_is_the_next_edge_of_a_calendar_without_any() {
+    let never = Calendar {
+        holidays: None,
+        ..calendar("Europe/Paris", &[], &[], &["2033-03-01 09:00-10:00"])
+    };
+    assert_eq!(
+        edges(&never, "2026-01-01T00:00:00Z", "2040-01-01T00:00:00Z"),
+        ["+2033-03-01T08:00", "-2033-03-01T09:00"]
+    );
+}
+
+#[test]
 fn both_changes_of_the_clock_lose_and_double_nothing() {
     // The fold of 2026: 01:00Z is the second 02:00.
     for (window, expected) in [
