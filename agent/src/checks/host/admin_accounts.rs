@@ -39,7 +39,7 @@ use vigie_core::{
 };
 use vigie_platform::settings_file::Section;
 
-use super::source;
+use super::{numbers::as_metric, source};
 use crate::checks::{
     Check, Context, Kind, MetricSpec, MetricType, Run, context::state::StateError,
 };
@@ -466,12 +466,4 @@ fn absent<T>(error: &std::io::Error) -> Result<Option<T>, Unreadable> {
         ErrorKind::NotFound | ErrorKind::NotADirectory => Ok(None),
         _ => Err(Unreadable),
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "metrics are floating point; exact to 9 PB"
-)]
-fn as_metric(count: u64) -> f64 {
-    count as f64
 }

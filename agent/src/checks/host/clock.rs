@@ -34,7 +34,10 @@ use vigie_core::{
 };
 use vigie_platform::settings_file::Section;
 
-use super::limits::{self, Limits};
+use super::{
+    limits::{self, Limits},
+    numbers::{as_metric, as_ms},
+};
 use crate::checks::{
     Check, Context, Kind, MetricSpec, MetricType, Run,
     context::{Command, CommandError, CommandOutput},
@@ -350,18 +353,6 @@ async fn run_program(
         .commands
         .run(&command, now.plus_ms(left_ms - left_ms / 3))
         .await
-}
-
-fn as_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "a handful of sources, a stratum below 16"
-)]
-fn as_metric(count: u64) -> f64 {
-    count as f64
 }
 
 #[expect(

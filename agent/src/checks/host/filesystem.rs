@@ -55,6 +55,7 @@ use self::mounts::{
 };
 use super::{
     limits::{self, Limits, Share, limit_permille},
+    numbers::as_metric,
     source,
 };
 use crate::checks::{
@@ -680,12 +681,4 @@ async fn ask_one(files: &dyn Files, clock: &dyn Clock, point: &Path) -> Statvfs 
         }
     }
     files.statvfs(point).await
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "metrics are floating point; exact to 9 PB"
-)]
-fn as_metric(count: u64) -> f64 {
-    count as f64
 }

@@ -40,6 +40,7 @@ use self::{connection::Target, journal::Storage, queue::Size};
 use super::{
     daemon::{Daemon, Life},
     limits::{self, Limits},
+    numbers::{as_metric, as_ms, since_ms},
 };
 use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
 
@@ -383,21 +384,4 @@ fn untold(what: &'static str, error: Option<&io::Error>) -> Observation {
         Some(errno) => seen.fact("errno", i64::from(errno)),
         None => seen,
     }
-}
-
-/// Milliseconds from `earlier` to `later`; zero if that is in the future.
-fn since_ms(earlier: Wall, later: Wall) -> u64 {
-    u64::try_from(later.0.saturating_sub(earlier.0)).unwrap_or(0)
-}
-
-fn as_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "metrics are floating point; exact to 9 PB"
-)]
-fn as_metric(number: u64) -> f64 {
-    number as f64
 }

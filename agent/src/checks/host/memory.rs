@@ -13,6 +13,7 @@ use vigie_platform::settings_file::{Percent, Section};
 
 use super::{
     limits::{self, Limits, Share, limit_permille},
+    numbers::as_metric,
     source,
 };
 use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
@@ -165,14 +166,6 @@ impl Memory {
                 .measure(SWAP_USED, as_metric(swap_used_bytes)),
         )
     }
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "metrics are floating point; exact to 9 PB"
-)]
-fn as_metric(bytes: u64) -> f64 {
-    bytes as f64
 }
 
 /// `None` when `MemTotal` is missing, or any way to tell what is available.

@@ -9,6 +9,7 @@ pub mod load;
 pub mod log_forwarding;
 pub mod memory;
 pub mod network;
+mod numbers;
 pub mod process;
 mod source;
 pub mod systemd_unit;

@@ -28,6 +28,7 @@ use vigie_platform::settings_file::{Percent, Section};
 
 use super::{
     limits::{self, Limits, Share, Verdict, limit_permille},
+    numbers::as_metric,
     source,
 };
 use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
@@ -452,14 +453,6 @@ async fn word(context: &Context, name: &str, file: &str) -> std::io::Result<Stri
     let path: PathBuf = [CLASS, name, file].iter().collect();
     let content = context.files.read(&path, WORD_LEN_MAX).await?;
     Ok(String::from_utf8_lossy(&content).trim().to_owned())
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "metrics are floating point; exact to 9 PB"
-)]
-fn as_metric(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use vigie_core::{
 };
 use vigie_platform::settings_file::Section;
 
-use super::source;
+use super::{numbers::as_metric, source};
 use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run, context::Process};
 
 const COUNT: MetricId = MetricId("vigie_processes");
@@ -277,14 +277,6 @@ fn is_called(process: &Process, name: &[u8]) -> bool {
     });
     let comm = &name[..name.len().min(COMM_LEN_MAX)];
     !says_another && process.comm.eq_ignore_ascii_case(comm)
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "metrics are floating point; exact to 9 PB"
-)]
-fn as_metric(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

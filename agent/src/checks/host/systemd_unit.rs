@@ -46,7 +46,7 @@ use self::{
     manager::{Details, Manager, State},
     watch::Watch,
 };
-use super::source;
+use super::{numbers::as_metric, source};
 use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
 
 const STATE: MetricId = MetricId("vigie_systemd_unit_state");
@@ -427,12 +427,4 @@ fn result(result: &str) -> &'static str {
     ];
     let known = RESULTS.into_iter().find(|known| *known == result);
     known.unwrap_or("other")
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "metrics are floating point; exact to 9 PB"
-)]
-fn as_metric(count: u64) -> f64 {
-    count as f64
 }

@@ -35,7 +35,10 @@ use vigie_core::{
 use vigie_platform::settings_file::Section;
 
 use self::{debian::Package, release::Release};
-use super::limits::{self, Limits};
+use super::{
+    limits::{self, Limits},
+    numbers::{as_metric, as_ms, since_ms},
+};
 use crate::checks::{
     Check, Context, Kind, MetricSpec, MetricType, Run, context::state::STATE_LEN_MAX,
 };
@@ -411,21 +414,4 @@ fn recall(kept: &[u8]) -> Behind {
         .lines()
         .filter_map(line)
         .collect()
-}
-
-/// Milliseconds from `earlier` to `later`; zero if that is in the future.
-fn since_ms(earlier: Wall, later: Wall) -> u64 {
-    u64::try_from(later.0.saturating_sub(earlier.0)).unwrap_or(0)
-}
-
-fn as_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-#[expect(
-    clippy::cast_precision_loss,
-    reason = "metrics are floating point; milliseconds are exact for 285,000 years"
-)]
-fn as_metric(count: u64) -> f64 {
-    count as f64
 }
