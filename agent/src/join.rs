@@ -42,14 +42,13 @@ use vigie_core::{
     id::{NodeName, is_configured_name},
     token::{Holder, JoinToken, TokenError},
     wire::{
-        JOIN_PATH, JoinAnswer, JoinRequest, PublicKeyDer, RENEW_PATH, RenewAnswer, RenewRequest,
-        SigningKey,
+        JoinAnswer, JoinRequest, PublicKeyDer, RENEW_PATH, RenewAnswer, RenewRequest, SigningKey,
     },
 };
 use vigie_platform::{
     atomic_file::{self, ReplaceError},
     disk::RealDisk,
-    tls::{TlsError, parse_certificates, pinned_client_config},
+    tls::{TlsError, parse_certificates},
 };
 use x509_parser::{
     extensions::GeneralName,
@@ -58,7 +57,7 @@ use x509_parser::{
 
 use self::{
     identity::{Identity, KeyFile, LoadError, key_file_in_use, public_half, read_key, read_text},
-    request::{RequestError, post},
+    request::{RequestError, ask_to_join, post},
 };
 
 /// Longest token file, in bytes: a token takes under 500.
@@ -297,14 +296,6 @@ pub async fn join(join: &Join<'_>) -> Result<Joined, JoinError> {
     let making = join.state_dir.join("identity.joining");
     let keys = keys_for_joining(&making).map_err(keep)?;
 
-    let url = join.token.url();
-    let tls =
-        pinned_client_config(join.token.ca_sha256()).map_err(|source| JoinError::Request {
-            source: RequestError::Tls {
-                url: url.to_owned(),
-                source,
-            },
-        })?;
     let body = JoinRequest {
         token_id: join.token.id().to_owned(),
         secret: join.token.secret().clone(),
@@ -312,7 +303,7 @@ pub async fn join(join: &Join<'_>) -> Result<Joined, JoinError> {
         tls_key_spki: keys.tls_key_spki.clone(),
         signing_key: Some(keys.signing_key),
     };
-    let answer: JoinAnswer = post(tls, join.proxy, url, JOIN_PATH, &body)
+    let answer = ask_to_join(join.token, join.proxy, &body)
         .await
         .map_err(|source| JoinError::Request { source })?;
     check_join(&answer, join.token, &body.holder, &keys.tls_key_spki)

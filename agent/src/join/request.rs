@@ -7,8 +7,11 @@ use std::{error::Error as StdError, io, time::Duration};
 
 use rustls::ClientConfig;
 use serde::{Serialize, de::DeserializeOwned};
-use vigie_core::wire::{ErrorBody, JOIN_ANSWER_LEN_MAX};
-use vigie_platform::tls::TlsError;
+use vigie_core::{
+    token::JoinToken,
+    wire::{ErrorBody, JOIN_ANSWER_LEN_MAX, JOIN_PATH, JoinAnswer, JoinRequest},
+};
+use vigie_platform::tls::{TlsError, pinned_client_config};
 
 /// Longest time for one request, connection included. The collector answers in milliseconds once it has committed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -198,4 +201,21 @@ fn is_certificate_refused(error: &(dyn StdError + 'static)) -> bool {
         };
     }
     false
+}
+/// Asks the collector of `token` for a certificate, over a connection whose far side proves that it is the token's before
+/// the secret is sent.
+///
+/// # Errors
+/// When the collector is not the token's, cannot be reached or says no.
+pub(super) async fn ask_to_join(
+    token: &JoinToken,
+    proxy: Option<&str>,
+    body: &JoinRequest,
+) -> Result<JoinAnswer, RequestError> {
+    let url = token.url();
+    let tls = pinned_client_config(token.ca_sha256()).map_err(|source| RequestError::Tls {
+        url: url.to_owned(),
+        source,
+    })?;
+    post(tls, proxy, url, JOIN_PATH, body).await
 }

@@ -41,18 +41,14 @@ use vigie_core::{
     id::SenderName,
     time::Wall,
     token::{Holder, JoinToken},
-    wire::{
-        JOIN_PATH, JoinAnswer, JoinRequest, PublicKeyDer, RENEW_PATH, RenewAnswer, RenewRequest,
-    },
+    wire::{JoinRequest, PublicKeyDer, RENEW_PATH, RenewAnswer, RenewRequest},
 };
-use vigie_platform::tls::{
-    HotCredential, SecretKey, TlsError, client_config, pinned_client_config,
-};
+use vigie_platform::tls::{HotCredential, SecretKey, TlsError, client_config};
 
 use super::{
     AnswerError, Existing, KeepError, answer_certificates, check_certificate, check_join, generate,
     identity::{LoadError, certificates, leaf, read_key, read_required, read_word, renewal_due_at},
-    request::{RequestError, post},
+    request::{RequestError, ask_to_join, post},
     sync_dir, write,
 };
 
@@ -268,15 +264,6 @@ pub async fn join(join: &JoinSender<'_>) -> Result<Sender, SenderJoinError> {
     }
     let tls_key_spki = folder.coming_key().map_err(keep)?;
 
-    let url = join.token.url();
-    let tls = pinned_client_config(join.token.ca_sha256()).map_err(|source| {
-        SenderJoinError::Request {
-            source: RequestError::Tls {
-                url: url.to_owned(),
-                source,
-            },
-        }
-    })?;
     let body = JoinRequest {
         token_id: join.token.id().to_owned(),
         secret: join.token.secret().clone(),
@@ -284,7 +271,7 @@ pub async fn join(join: &JoinSender<'_>) -> Result<Sender, SenderJoinError> {
         tls_key_spki,
         signing_key: None,
     };
-    let answer: JoinAnswer = post(tls, None, url, JOIN_PATH, &body)
+    let answer = ask_to_join(join.token, None, &body)
         .await
         .map_err(|source| SenderJoinError::Request { source })?;
     check_join(&answer, join.token, &body.holder, &body.tls_key_spki)
@@ -293,7 +280,7 @@ pub async fn join(join: &JoinSender<'_>) -> Result<Sender, SenderJoinError> {
     folder
         .put_in_use(&Version {
             name: join.name,
-            url,
+            url: join.token.url(),
             collector_id: &answer.collector_id,
             server_ca_pem: &answer.server_ca_pem,
             certificate_pem: &answer.certificate_pem,
