@@ -25,9 +25,10 @@ lint:
 	if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; fi
 
 # The programs as they are shipped, each built alone so that the other's features do not weigh on it, beside their peers.
+# The bench itself is built like them: it sends the load, and calls core's decisions.
 bench:
 	packaging/install-test-packages.sh
 	cargo build --profile agent --locked -p vigie-agent
 	cargo build --release --locked -p vigie-collector
 	install -D -t $(SHIPPED) $(TARGET)/agent/vigie-agent $(TARGET)/release/vigie-collector
-	VIGIE_TEST_BINARIES=$(SHIPPED) cargo run -p vigie-tests --bin bench
+	VIGIE_TEST_BINARIES=$(SHIPPED) cargo run --release --locked -p vigie-tests --bin bench

@@ -8,7 +8,8 @@ set -eu
 # command:package
 NEEDED='nginx:nginx-light /usr/bin/python3:python3 prometheus:prometheus victoria-metrics:victoria-metrics
     prometheus-node-exporter:prometheus-node-exporter chronyd:chrony fusermount3:fuse3 dbus-daemon:dbus-daemon
-    /lib/systemd/systemd:systemd busctl:systemd ip:iproute2 unshare:util-linux aiosmtpd:python3-aiosmtpd pgrep:procps'
+    /lib/systemd/systemd:systemd busctl:systemd ip:iproute2 unshare:util-linux aiosmtpd:python3-aiosmtpd pgrep:procps
+    amtool:prometheus-alertmanager'
 
 # Servers live where only root's PATH looks.
 PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"

@@ -30,6 +30,7 @@ use vigie_platform::{
 };
 
 use crate::{
+    acknowledge::{self, Acknowledge},
     deliver::{
         self, Address, Deliverer, Delivery, Format, Report, Target, TargetError, TargetSettings,
         WaySettings, WebhookSettings, target::REQUEST_TIMEOUT,
@@ -44,7 +45,7 @@ use crate::{
     outside_watch::{self, Health, OutsideWatch, Trouble},
     probes,
     scrape::{self, Pages},
-    settings::{self, ProbeTarget, Settings, Way, WebhookAddress, WebhookFormat},
+    settings::{self, By, ProbeTarget, Settings, WebhookAddress, WebhookFormat},
     store::{SqliteStore, Store as _},
 };
 
@@ -125,6 +126,8 @@ struct App {
     _lock: std::fs::File,
     sources: Arc<Sources>,
     operators: Operators,
+    /// The port where somebody says that they are on it, and what its links are made with.
+    acknowledge: Option<(Acknowledge, Arc<acknowledge::link::Links>)>,
     health: Arc<Health>,
     probe_answer: watch::Sender<Option<bool>>,
 }
@@ -144,8 +147,16 @@ impl App {
             "the log is read"
         );
         let health = Arc::new(Health::default());
+        let links = match &settings.acknowledge {
+            Some(said) => {
+                let links =
+                    acknowledge::link::Links::open(&settings.data_dir, &said.url, said.lasts)?;
+                Some(Arc::new(links))
+            }
+            None => None,
+        };
         let (deliverer, delivery, reports) = deliver::build(deliver::Parts {
-            targets: targets(&settings)?,
+            targets: targets(&settings, links.as_ref())?,
             clock: Arc::clone(&clock),
             health: Arc::clone(&health),
             jitter: deliver::random,
@@ -172,7 +183,7 @@ impl App {
         let (engine, handle, engine_counters) = Engine::new(Parts {
             store,
             state,
-            rules: Arc::new(settings.rules.clone()),
+            ground: settings.ground(),
             tzdata: tzdata(),
             collector: collector_id.clone(),
             clock: Arc::clone(&clock),
@@ -193,6 +204,7 @@ impl App {
         let latest = Arc::new(Latest::new(settings.ingest.latest));
         let intake = Arc::new(Intake::new(settings.ingest.intake));
         let samples = Arc::new(ingest::metrics::Counters::default());
+        let alerts = Arc::new(ingest::alerts::Desks::new(clock.now().wall));
         let sources = Arc::new(Sources {
             engine: handle.clone(),
             engine_counters,
@@ -200,6 +212,7 @@ impl App {
             door: door.counters(),
             reloads_failed: Arc::new(AtomicU64::new(0)),
             deliveries: deliverer.counters(),
+            alerts: Arc::clone(&alerts),
             outside_watch: watch_counters,
         });
         let port = door.local_address().port();
@@ -209,6 +222,14 @@ impl App {
         });
         let operators =
             Operators::listen(&settings.data_dir, handle.clone(), Arc::clone(&pki), url)?;
+        let acknowledge = match settings.acknowledge.as_ref().zip(links) {
+            Some((said, links)) => {
+                let (desk, clock) = (handle.clone(), Arc::clone(&clock));
+                let port = Acknowledge::bind(said, Arc::clone(&links), desk, clock).await?;
+                Some((port, links))
+            }
+            None => None,
+        };
         let ingest = Arc::new(Ingest {
             engine: handle.clone(),
             directory,
@@ -220,6 +241,7 @@ impl App {
             latest,
             samples,
             intake,
+            alerts,
         });
         Ok(Self {
             settings,
@@ -237,6 +259,7 @@ impl App {
             _lock: lock,
             sources,
             operators,
+            acknowledge,
             health,
             probe_answer,
         })
@@ -269,6 +292,14 @@ impl App {
             pass_on(self.reports, self.handle.clone()),
         );
         supervisor.spawn("operators", self.operators.serve());
+        let links = match self.acknowledge {
+            Some((port, links)) => {
+                info!(address = %port.local_address(), "links in messages are answered");
+                supervisor.spawn("acknowledgements", port.serve());
+                Some(links)
+            }
+            None => None,
+        };
         let pages = scrape::router(Arc::new(Pages::new(
             Arc::clone(&self.sources),
             Arc::clone(&ingest.latest),
@@ -303,6 +334,7 @@ impl App {
             variables: &variables,
             handle: &self.handle,
             deliverer: &self.deliverer,
+            links: links.as_ref(),
             ingest: &ingest,
             probe_targets: &probe_targets,
             scrape_guard: &scrape_guard,
@@ -370,6 +402,7 @@ struct Reload<'a> {
     variables: &'a [(OsString, OsString)],
     handle: &'a Handle,
     deliverer: &'a Deliverer,
+    links: Option<&'a Arc<acknowledge::link::Links>>,
     ingest: &'a Ingest,
     probe_targets: &'a watch::Sender<Vec<ProbeTarget>>,
     scrape_guard: &'a watch::Sender<Arc<ScrapeGuard>>,
@@ -382,7 +415,7 @@ impl Reload<'_> {
         let variables = self.variables.to_vec();
         match tokio::task::spawn_blocking(move || settings::load(&config, variables)).await {
             Ok(Ok(settings)) => {
-                let targets = match targets(&settings) {
+                let targets = match targets(&settings, self.links) {
                     Ok(targets) => targets,
                     Err(cause) => {
                         self.failed.fetch_add(1, Relaxed);
@@ -405,9 +438,7 @@ impl Reload<'_> {
                 });
                 self.ingest.intake.set_limits(settings.ingest.intake);
                 self.ingest.latest.set_limits(settings.ingest.latest);
-                self.handle
-                    .load_rules(Arc::new(settings.rules), tzdata())
-                    .await;
+                self.handle.load_ground(settings.ground(), tzdata()).await;
                 info!("settings loaded");
             }
             Ok(Err(mistakes)) => {
@@ -446,10 +477,13 @@ async fn keep_certificate(pki: Arc<Pki>, clock: Arc<dyn Clock>) {
     }
 }
 
-/// Drops the samples of nodes and senders that are no longer in the fleet.
+/// Drops the samples of nodes and senders that are no longer in the fleet, and what is remembered of senders' alerts.
 async fn forget_departed(ingest: Arc<Ingest>, clock: Arc<dyn Clock>) {
     loop {
         wait_until(&*clock, clock.elapsed().plus_ms(DEPARTED_EVERY_MS)).await;
+        ingest
+            .alerts
+            .keep(|sender| ingest.directory.find_sender(sender.as_str()).is_some());
         for origin in ingest.latest.origins() {
             let is_here = match &origin {
                 Origin::Node(node) => ingest.directory.find(node).is_some(),
@@ -476,31 +510,39 @@ fn lock(data_dir: &Path) -> Result<std::fs::File, BuildError> {
     Ok(file)
 }
 
-/// Where the receivers of the settings are told.
-fn targets(settings: &Settings) -> Result<Vec<Target>, TargetError> {
-    let written = settings
-        .receivers
-        .iter()
-        .map(|(name, receiver)| TargetSettings {
-            receiver: name.clone(),
-            way: match &receiver.way {
-                Way::Webhook(webhook) => WaySettings::Webhook(WebhookSettings {
-                    address: match &webhook.address {
-                        WebhookAddress::Url(url) => Address::Url(url.as_str().to_owned()),
-                        WebhookAddress::SecretUrl(file) => Address::File(file.clone()),
-                    },
-                    format: match webhook.format {
-                        WebhookFormat::Vigie => Format::Vigie,
-                        WebhookFormat::Alertmanager => Format::Alertmanager,
-                    },
-                    header_file: webhook.header_file.clone(),
-                    ca_file: webhook.ca_file.clone(),
-                }),
-                Way::Email(email) => WaySettings::Email(email.clone()),
-            },
-            language: receiver.language.unwrap_or(settings.language),
-            request_timeout: REQUEST_TIMEOUT,
-        });
+/// Where the receivers and people of the settings are told.
+fn targets(
+    settings: &Settings,
+    links: Option<&Arc<acknowledge::link::Links>>,
+) -> Result<Vec<Target>, TargetError> {
+    let written = settings.destinations().map(|told| TargetSettings {
+        way: match told.by {
+            By::Webhook(webhook) => WaySettings::Webhook(WebhookSettings {
+                address: match &webhook.address {
+                    WebhookAddress::Url(url) => Address::Url(url.as_str().to_owned()),
+                    WebhookAddress::SecretUrl(file) => Address::File(file.clone()),
+                },
+                format: match webhook.format {
+                    WebhookFormat::Vigie => Format::Vigie,
+                    WebhookFormat::Alertmanager => Format::Alertmanager,
+                },
+                header_file: webhook.header_file.clone(),
+                ca_file: webhook.ca_file.clone(),
+            }),
+            By::Contact(contact) => WaySettings::Contact(contact.way.clone()),
+        },
+        detail: told.by.detail(),
+        language: told.language,
+        zone: told.zone.cloned(),
+        links: links.map(|links| {
+            let links = Arc::clone(links);
+            let link: deliver::target::Links =
+                Arc::new(move |to, messages, now| links.link(to, messages, now));
+            link
+        }),
+        request_timeout: REQUEST_TIMEOUT,
+        destination: told.destination,
+    });
     written.map(|target| Target::open(&target)).collect()
 }
 
@@ -509,10 +551,7 @@ async fn pass_on(mut reports: mpsc::Receiver<Report>, engine: Handle) {
     while let Some(report) = reports.recv().await {
         match report {
             Report::Event(event) => engine.note(event).await,
-            Report::Refill {
-                receiver,
-                after_order,
-            } => engine.refill(receiver, after_order).await,
+            Report::Refill { to, after_order } => engine.refill(to, after_order).await,
             Report::Undeliverable { key, .. } => engine.note(Event::Undeliverable { key }).await,
             Report::ToldUnlogged { key, .. } => engine.accepted(key).await,
         }
@@ -521,7 +560,8 @@ async fn pass_on(mut reports: mpsc::Receiver<Report>, engine: Handle) {
 }
 
 /// The version of the time zone data that jiff uses.
-fn tzdata() -> String {
+#[must_use]
+pub fn tzdata() -> String {
     // The system's own database is preferred; its version stands in this file on Debian and RHEL.
     std::fs::read_to_string("/usr/share/zoneinfo/tzdata.zi")
         .ok()

@@ -31,17 +31,18 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 use vigie_core::{
-    alert::{AlertKey, Message, Notice, message_key},
+    alert::{AlertKey, Body, Message, Notice, Telling, message_key},
     contact::Contact,
+    destination::Destination,
     digest::Digest,
     entry::{Entry, NotAnEntry},
-    fleet::{self, Delta, Event, JoinRefused, Outcome, State, state::Node},
+    fleet::{self, Answered, Delta, Event, JoinRefused, Outcome, State, state::Node},
     hand_in::{EntriesAnswer, RefusedLine},
-    id::{NodeName, ReceiverName},
+    id::NodeName,
     log::Checkpoint,
     presence::Presence,
     reason::vigie,
-    rules::Rules,
+    routing::{Case, Civil, Ground},
     status::{Criticality, Family, Status},
     time::{Elapsed, Now, Wall},
 };
@@ -139,15 +140,15 @@ pub enum Command {
     /// Something happened; nobody waits.
     Note(Event),
     /// Something is to be done, and somebody waits until it is in the log.
-    Do(Event, oneshot::Sender<Result<(), Refusal>>),
-    /// New rules.
-    Rules(Arc<Rules>, String),
+    Do(Event, oneshot::Sender<Result<Option<Answered>, Refusal>>),
+    /// New rules, or new rules of zones.
+    Ground(Ground, String),
     /// A page that went out unlogged was accepted.
     Accepted(Digest),
     /// The fleet as it is.
     Status(oneshot::Sender<Value>),
     /// The courier has room again for messages to this receiver that come after this order.
-    Refill(ReceiverName, u64),
+    Refill(Destination, u64),
 }
 
 /// Who tells people. Implemented by the deliverer, and by a recorder in tests.
@@ -158,8 +159,8 @@ pub trait Courier: Send + Sync {
     /// Takes messages that could not be written down.
     fn take_unlogged(&self, messages: Vec<Message>);
 
-    /// Takes what the outbox holds for a receiver, as it asked for more.
-    fn refill(&self, receiver: &ReceiverName, messages: Vec<Message>);
+    /// Takes what the outbox holds for a destination, as it asked for more.
+    fn refill(&self, to: &Destination, messages: Vec<Message>);
 }
 
 /// Counters of the engine.
@@ -216,11 +217,11 @@ impl Handle {
         let _ = self.commands.try_send(Command::Note(event));
     }
 
-    /// Has something done and waits until it is in the log.
+    /// Has something done and waits until it is in the log. What it came to, where that is for an operator.
     ///
     /// # Errors
     /// When it may not be, or cannot be written.
-    pub async fn perform(&self, event: Event) -> Result<(), Refusal> {
+    pub async fn perform(&self, event: Event) -> Result<Option<Answered>, Refusal> {
         let (reply, answer) = oneshot::channel();
         let sent = self.commands.send(Command::Do(event, reply)).await;
         sent.map_err(|_| Refusal::Unavailable)?;
@@ -232,17 +233,14 @@ impl Handle {
         let _ = self.commands.send(Command::Accepted(key)).await;
     }
 
-    /// Puts new rules in force.
-    pub async fn load_rules(&self, rules: Arc<Rules>, tzdata: String) {
-        let _ = self.commands.send(Command::Rules(rules, tzdata)).await;
+    /// Puts new rules and zones in force.
+    pub async fn load_ground(&self, ground: Ground, tzdata: String) {
+        let _ = self.commands.send(Command::Ground(ground, tzdata)).await;
     }
 
-    /// Has the outbox give the courier more messages for `receiver`.
-    pub async fn refill(&self, receiver: ReceiverName, after_order: u64) {
-        let _ = self
-            .commands
-            .send(Command::Refill(receiver, after_order))
-            .await;
+    /// Has the outbox give the courier more messages for `to`.
+    pub async fn refill(&self, to: Destination, after_order: u64) {
+        let _ = self.commands.send(Command::Refill(to, after_order)).await;
     }
 
     /// The fleet as it is.
@@ -259,8 +257,8 @@ pub struct Parts<S> {
     pub store: S,
     /// What the store held.
     pub state: State,
-    /// The rules in force.
-    pub rules: Arc<Rules>,
+    /// The rules in force, and the zones that they name.
+    pub ground: Ground,
     /// Version of the time zone data.
     pub tzdata: String,
     /// The collector's id.
@@ -297,6 +295,18 @@ pub struct Engine<S> {
     /// Another process opened the store and decides now.
     is_superseded: bool,
     failed_since_success: u64,
+    /// The last commit, if it failed.
+    attempt: Option<Attempt>,
+}
+
+/// A commit of which nobody knows whether it reached the disk.
+struct Attempt {
+    /// How long the log is if it did.
+    log_len: u64,
+    /// Whether it says what was told before it.
+    says_told: bool,
+    /// How many of the events that are carried it holds; they are the first.
+    carried: usize,
 }
 
 /// Pages that went out while the log could not be written; oldest forgotten first.
@@ -331,7 +341,10 @@ enum Waiting {
         refused: Vec<RefusedLine>,
         reply: oneshot::Sender<Result<EntriesAnswer, Refusal>>,
     },
-    Done(oneshot::Sender<Result<(), Refusal>>),
+    Done(
+        Option<Answered>,
+        oneshot::Sender<Result<Option<Answered>, Refusal>>,
+    ),
 }
 
 /// What one turn puts together.
@@ -352,14 +365,14 @@ impl<S: Store> Engine<S> {
         let counters = Arc::new(Counters::default());
         let state = std::mem::take(&mut parts.state);
         let now = parts.clock.now();
-        let presence = Presence::new(&state, &parts.rules, now);
+        let presence = Presence::new(&state, &parts.ground.rules, now);
         parts.directory.replace_all(&state);
         let carried = vec![
             Event::Started {
                 collector: parts.collector.clone(),
             },
             Event::RulesLoaded {
-                sha256: parts.rules.digest(),
+                sha256: parts.ground.rules.digest(),
                 tzdata: parts.tzdata.clone(),
             },
         ];
@@ -382,6 +395,7 @@ impl<S: Store> Engine<S> {
             is_uncertain: false,
             is_superseded: false,
             failed_since_success: 0,
+            attempt: None,
             parts,
         };
         (engine, handle, counters)
@@ -406,7 +420,11 @@ impl<S: Store> Engine<S> {
                 self.turn(&mut commands, &mut hand_ins).await;
                 return;
             }
-            let wake = self.poll_at;
+            let now = self.parts.clock.now();
+            // What is due already has just had its turn: if it could not be written, it waits for the next poll.
+            let wake = fleet::next_deadline(&self.state, now)
+                .filter(|deadline| *deadline > now.elapsed)
+                .map_or(self.poll_at, |deadline| deadline.min(self.poll_at));
             tokio::select! {
                 command = self.commands.recv() => commands.extend(command),
                 hand_in = self.hand_ins.recv() => hand_ins.extend(hand_in),
@@ -463,8 +481,13 @@ impl<S: Store> Engine<S> {
     /// Presence, deadlines, clocks, and what an earlier turn could not write.
     fn step_what_time_brings(&mut self, turn: &mut Turn, now: Now) {
         let mut events = Vec::new();
+        if matches!(self.carried.first(), Some(Event::Started { .. })) {
+            // Deadlines go over to this boot's clock before anything is reckoned by it, under the rules that follow.
+            let rules = matches!(self.carried.get(1), Some(Event::RulesLoaded { .. }));
+            events.extend(self.carried.drain(..1 + usize::from(rules)));
+        }
         if self.failed_since_success > 0 {
-            // First of all: what was told must be known before what follows is decided.
+            // What was told must be known before what follows is decided.
             events.push(Event::CommitFailed {
                 count: self.failed_since_success,
                 told: self.told.messages.iter().cloned().collect(),
@@ -493,10 +516,10 @@ impl<S: Store> Engine<S> {
         if self.poll_at <= now.elapsed {
             self.poll_at = now.elapsed.plus_ms(POLL_EVERY_MS);
             let probes = *self.parts.probes.borrow();
-            let (state, rules) = (&self.state, &self.parts.rules);
+            let (state, rules) = (&self.state, &self.parts.ground.rules);
             events.extend(self.presence.poll(state, rules, probes, now));
         }
-        if fleet::next_deadline(&self.state).is_some_and(|deadline| deadline <= now.elapsed) {
+        if fleet::next_deadline(&self.state, now).is_some_and(|deadline| deadline <= now.elapsed) {
             events.push(Event::Deadline);
         }
         for event in events {
@@ -507,7 +530,7 @@ impl<S: Store> Engine<S> {
     /// The rules in force, as an event.
     fn rules_loaded(&self) -> Event {
         Event::RulesLoaded {
-            sha256: self.parts.rules.digest(),
+            sha256: self.parts.ground.rules.digest(),
             tzdata: self.parts.tzdata.clone(),
         }
     }
@@ -523,7 +546,7 @@ impl<S: Store> Engine<S> {
                 | Event::SenderKeyUsed { .. }
         );
         let kept = (!follows_again).then(|| event.clone());
-        let outcome = fleet::step(&self.state, &mut turn.delta, &self.parts.rules, event, now);
+        let outcome = fleet::step(&self.state, &mut turn.delta, &self.parts.ground, event, now);
         turn.noted.extend(kept);
         outcome
     }
@@ -535,23 +558,24 @@ impl<S: Store> Engine<S> {
             }
             Command::Do(event, reply) => {
                 let outcome =
-                    fleet::step(&self.state, &mut turn.delta, &self.parts.rules, event, now);
+                    fleet::step(&self.state, &mut turn.delta, &self.parts.ground, event, now);
                 let renewal_refused = outcome.renewal_refused.then_some(Refusal::UnknownNode);
                 match outcome.join_refused.map(Refusal::from).or(renewal_refused) {
                     // Whoever asked may be gone: then nobody is told, and nothing was changed.
                     Some(why) => drop(reply.send(Err(why))),
-                    None => turn.waiting.push(Waiting::Done(reply)),
+                    None => turn.waiting.push(Waiting::Done(outcome.answered, reply)),
                 }
             }
-            Command::Rules(rules, tzdata) => {
-                self.parts.rules = rules;
+            Command::Ground(ground, tzdata) => {
+                self.parts.ground = ground;
                 self.parts.tzdata = tzdata;
                 let loaded = self.rules_loaded();
                 self.step(turn, loaded, now);
             }
             Command::Accepted(key) => {
                 if self.state.outbox.contains_key(&key) {
-                    self.step(turn, Event::Delivered { key }, now);
+                    let carried_by = None;
+                    self.step(turn, Event::Delivered { key, carried_by }, now);
                 } else if self.told.keys.contains(&key) {
                     self.told.accepted.insert(key);
                 }
@@ -559,17 +583,17 @@ impl<S: Store> Engine<S> {
             Command::Status(reply) => {
                 let _ = reply.send(snapshot(
                     &self.state,
-                    &self.parts.rules,
+                    &self.parts.ground,
                     &self.presence,
                     now,
                 ));
             }
-            Command::Refill(receiver, after_order) => {
+            Command::Refill(to, after_order) => {
                 let waiting = self.state.outbox.values();
-                let wanted = waiting.filter(|m| m.receiver == receiver && m.order > after_order);
+                let wanted = waiting.filter(|m| m.to == to && m.order > after_order);
                 let mut messages = in_order(wanted.cloned().collect());
                 messages.truncate(QUEUE_LEN_MAX);
-                self.parts.courier.refill(&receiver, messages);
+                self.parts.courier.refill(&to, messages);
             }
         }
     }
@@ -635,8 +659,8 @@ impl<S: Store> Engine<S> {
         };
         let newest = overlaid.keys.last().map(|key| key.tls_key_sha256);
         let uses_new_key = overlaid.keys.len() > 1 && newest == Some(key_sha256);
-        let rules = Arc::clone(&self.parts.rules);
-        let mut step = |event| fleet::step(&self.state, &mut turn.delta, &rules, event, now);
+        let ground = self.parts.ground.clone();
+        let mut step = |event| fleet::step(&self.state, &mut turn.delta, &ground, event, now);
         if uses_new_key {
             step(Event::KeyUsed {
                 node: node.clone(),
@@ -708,7 +732,7 @@ impl<S: Store> Engine<S> {
                 },
             };
             let is_refused = matches!(event, Event::EntryRefused { .. });
-            fleet::step(&self.state, &mut turn.delta, &rules, event, now);
+            fleet::step(&self.state, &mut turn.delta, &ground, event, now);
             if is_refused {
                 let seq = overlaid_head(&self.state, &turn.delta, &node).seq;
                 refused.push(RefusedLine { seq, sha256 });
@@ -751,15 +775,41 @@ impl<S: Store> Engine<S> {
             Ok(Err(cause)) => {
                 error!(cause = &cause as &dyn std::error::Error, "cannot commit");
                 self.is_superseded |= matches!(cause, CommitError::Superseded { .. });
-                self.fail_open(turn, now);
+                self.failed(turn, now);
             }
             Err(_) => {
                 error!(
                     after_ms = COMMIT_TIMEOUT.as_millis(),
                     "the commit took too long"
                 );
-                self.fail_open(turn, now);
+                self.failed(turn, now);
             }
+        }
+    }
+
+    /// A commit failed, or so it seems.
+    fn failed(&mut self, turn: Turn, now: Now) {
+        let log_len = turn.delta.log.last().map(|(n, _)| n + 1);
+        let says_told = self.failed_since_success > 0;
+        self.fail_open(turn, now);
+        self.attempt = log_len.map(|log_len| Attempt {
+            log_len,
+            says_told,
+            carried: self.carried.len(),
+        });
+    }
+
+    /// The commit that failed reached the disk after all: what it says is not said again.
+    fn reached(&mut self, attempt: &Attempt) {
+        let carried = attempt.carried.min(self.carried.len());
+        self.carried.drain(..carried);
+        if attempt.says_told {
+            self.told.messages.clear();
+            self.failed_since_success = 0;
+        } else {
+            // All but the alarm about the log itself, which is told beside every decision and has no number.
+            let is_alarm = |message: &Message| message.telling().is_some_and(|t| t.number == 0);
+            self.told.messages.retain(is_alarm);
         }
     }
 
@@ -769,7 +819,10 @@ impl<S: Store> Engine<S> {
             self.failed_since_success = 0;
         }
         self.parts.health.committed(now.elapsed);
-        let messages: Vec<Message> = turn.delta.outbox.values().flatten().cloned().collect();
+        // What was there before the courier has; taken once more after it was accepted it would go twice.
+        let changed = turn.delta.outbox.values().flatten();
+        let is_new = |message: &&Message| !self.state.outbox.contains_key(&message.key);
+        let messages: Vec<Message> = changed.filter(is_new).cloned().collect();
         let delta = std::mem::take(&mut turn.delta);
         for (node, row) in &delta.nodes {
             self.parts.directory.set(node, row.as_ref());
@@ -795,9 +848,10 @@ impl<S: Store> Engine<S> {
         let (accepted, waiting): (Vec<Message>, Vec<Message>) = messages
             .into_iter()
             .partition(|message| self.told.accepted.contains(&message.key));
-        let delivered = accepted
-            .into_iter()
-            .map(|message| Event::Delivered { key: message.key });
+        let delivered = accepted.into_iter().map(|message| Event::Delivered {
+            key: message.key,
+            carried_by: None,
+        });
         self.carried.extend(delivered);
         self.parts.courier.take(in_order(waiting));
     }
@@ -815,8 +869,8 @@ impl<S: Store> Engine<S> {
                 } => {
                     let _ = reply.send(self.entries_answer(&node, refused, log));
                 }
-                Waiting::Done(reply) => {
-                    let _ = reply.send(Ok(()));
+                Waiting::Done(answered, reply) => {
+                    let _ = reply.send(Ok(answered));
                 }
             }
         }
@@ -861,26 +915,45 @@ impl<S: Store> Engine<S> {
         for waiting in turn.waiting {
             match waiting {
                 Waiting::HandIn { reply, .. } => drop(reply.send(Err(Refusal::Unavailable))),
-                Waiting::Done(reply) => drop(reply.send(Err(Refusal::Unavailable))),
+                Waiting::Done(_, reply) => drop(reply.send(Err(Refusal::Unavailable))),
             }
         }
     }
 
     /// "The log cannot be written", to the receivers of the built-in service.
     fn own_alarm(&self, now: Now) -> Vec<Message> {
-        let rules = &self.parts.rules;
-        let subject = rules.own_subject();
+        let ground = &self.parts.ground;
+        let subject = ground.rules.own_subject();
         let alert = AlertKey::of_collector("@commit", "");
-        let route = rules.route(&subject, &alert.node, Family::Vigie, Status::Critical);
+        let case = Case {
+            subject: &subject,
+            node: &alert.node,
+            family: Family::Vigie,
+            status: Status::Critical,
+            is_newly_unknown: false,
+        };
+        let civil = Civil {
+            at: now.wall,
+            is_in_doubt: self.state.meta.clock_in_doubt,
+        };
         let opening = u64::try_from(now.wall.0).unwrap_or(0);
-        route
-            .map(|(_, route)| route.notify.as_slice())
-            .unwrap_or_default()
-            .iter()
-            .map(|receiver| Message {
-                key: message_key(&alert, opening, receiver.as_str(), 0, Notice::Open),
-                order: 0,
-                receiver: receiver.clone(),
+        let placement = ground.place(case, civil);
+        let told = placement.tell.iter().flat_map(|receiver| {
+            let steps = ground.rules.receivers.get(receiver);
+            let first = steps.and_then(|receiver| receiver.steps.first());
+            let to = match first {
+                Some(step) => fleet::reach(ground, step, 0, now.wall).0,
+                None => vec![Destination::Receiver(receiver.clone())],
+            };
+            to.into_iter().map(move |to| (receiver, to))
+        });
+        told.map(|(receiver, to)| Message {
+            key: message_key(&alert, opening, &to, 0, 0, Notice::Open),
+            order: 0,
+            to,
+            receiver: receiver.clone(),
+            at: now.wall,
+            body: Body::Alert(Box::new(Telling {
                 notice: Notice::Open,
                 number: 0,
                 opening,
@@ -889,15 +962,21 @@ impl<S: Store> Engine<S> {
                 criticality: subject.criticality,
                 environment: subject.environment,
                 family: Family::Vigie,
+                need: (subject.serves, subject.need),
                 status: Status::Critical,
                 reason: vigie::COMMIT_FAILED.code().to_owned(),
                 facts: serde_json::Map::new(),
                 since: now.wall,
-                at: now.wall,
                 ended: None,
                 runbook: None,
-            })
-            .collect()
+                step: 0,
+                others_told: std::collections::BTreeSet::new(),
+                acknowledged_by: None,
+                explains: 0,
+                thread: None,
+            })),
+        })
+        .collect()
     }
 
     async fn reload(&mut self) {
@@ -913,6 +992,11 @@ impl<S: Store> Engine<S> {
                 self.state = state;
                 self.is_uncertain = false;
                 self.parts.directory.replace_all(&self.state);
+                if let Some(attempt) = self.attempt.take()
+                    && self.state.meta.frontier.size() == attempt.log_len
+                {
+                    self.reached(&attempt);
+                }
                 self.hand_over(unsent);
             }
             Ok(Err(cause)) => {
@@ -928,12 +1012,15 @@ impl<S: Store> Engine<S> {
 
 /// Whether a message must go out even if it cannot be written down.
 fn is_page(message: &Message) -> bool {
-    let wakes = match message.status {
+    let Some(telling) = message.telling() else {
+        return false;
+    };
+    let wakes = match telling.status {
         Status::Critical => true,
-        Status::Unknown => message.criticality == Criticality::Critical,
+        Status::Unknown => telling.criticality == Criticality::Critical,
         Status::Warning | Status::Ok => false,
     };
-    wakes && message.notice != Notice::Close
+    wakes && telling.notice != Notice::Close
 }
 
 fn in_order(mut messages: Vec<Message>) -> Vec<Message> {
@@ -949,5 +1036,7 @@ fn overlaid_head(state: &State, delta: &Delta, node: &NodeName) -> vigie_core::e
     row.map_or(vigie_core::entry::Head::EMPTY, |row| row.head)
 }
 
+#[cfg(test)]
+mod crash;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,9 @@
 //! [`engine`], the single writer. The engine asks core what it means, writes lines, state and messages in one
 //! transaction ([`store`]), answers, and hands the messages to [`deliver`]. Operators speak to the engine through
 //! [`operator`], metrics are read from [`metrics`], and [`outside_watch`] tells the world that all of this still works.
+//! What was decided can be decided once more from the log ([`replay`]), which is how a decision is explained.
 
+pub mod acknowledge;
 pub mod app;
 pub mod commands;
 pub mod deliver;
@@ -17,7 +19,9 @@ pub mod metrics;
 pub mod operator;
 pub mod outside_watch;
 pub mod probes;
+pub mod replay;
 pub mod scrape;
 pub mod settings;
 pub mod status;
 pub mod store;
+pub mod zones;

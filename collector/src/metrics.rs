@@ -37,6 +37,8 @@ pub struct Sources {
     pub reloads_failed: Arc<AtomicU64>,
     /// Deliveries, by receiver.
     pub deliveries: Arc<deliver::Counters>,
+    /// Alerts that senders posted.
+    pub alerts: Arc<ingest::alerts::Desks>,
     /// Pings to the outside watch.
     pub outside_watch: Arc<outside_watch::Counters>,
 }
@@ -186,11 +188,26 @@ pub fn text(sources: &Sources, snapshot: Option<&Value>) -> prometheus::Result<V
     for (receiver, counters) in sources.deliveries.all() {
         for (result, count) in counters.results() {
             deliveries
-                .with_label_values(&[receiver.as_str(), result])
+                .with_label_values(&[receiver.to_string().as_str(), result])
                 .inc_by(count);
         }
     }
     page.0.register(Box::new(deliveries))?;
+    let posted = prometheus::IntCounterVec::new(
+        Opts::new(
+            "vigie_sender_alerts_total",
+            "Alerts that senders posted, by result: repeated ones said nothing new",
+        ),
+        &["sender", "result"],
+    )?;
+    for (sender, desk) in sources.alerts.all() {
+        for (result, count) in desk.counters().results() {
+            posted
+                .with_label_values(&[sender.as_str(), result])
+                .inc_by(count);
+        }
+    }
+    page.0.register(Box::new(posted))?;
     let watch = &sources.outside_watch;
     page.counters(
         "vigie_outside_watch_pings_total",
@@ -305,12 +322,46 @@ fn gather_fleet(page: &Page, snapshot: &Value) -> prometheus::Result<()> {
                 .set(0);
         }
     }
-    for alert in rows("alerts") {
+    let quiet = page.gauges(
+        "vigie_alerts_quiet",
+        "Open alerts that nobody is told of any more, or not now, by why",
+        &["why"],
+    )?;
+    const QUIET: [(&str, &str); 3] = [
+        ("acknowledged", "acknowledged"),
+        ("muted", "muted"),
+        ("explained", "folded_into"),
+    ];
+    for (why, _) in QUIET {
+        quiet.with_label_values(&[why]).set(0);
+    }
+    // An exercise is no alert.
+    for alert in rows("alerts")
+        .iter()
+        .filter(|alert| alert["exercise"] != true)
+    {
         let word = |key: &str| alert[key].as_str().unwrap_or("unknown").to_owned();
         alerts
             .with_label_values(&[word("status"), word("criticality")])
             .inc();
+        for (why, _) in QUIET.iter().filter(|(_, key)| !alert[key].is_null()) {
+            quiet.with_label_values(&[why]).inc();
+        }
     }
+    let held = page.gauges(
+        "vigie_alerts_held",
+        "Alerts that wait for a receiver's digest, ended ones included",
+        &["receiver"],
+    )?;
+    for row in rows("held") {
+        held.with_label_values(&[row["receiver"].as_str().unwrap_or("unknown")])
+            .set(as_i64(&row["waiting"]));
+    }
+    page.gauge(
+        "vigie_mutes",
+        "Silences and maintenance that commands began and that run",
+        as_i64(&rows("mutes").len().into()),
+    )?;
     page.gauge(
         "vigie_messages_waiting",
         "Messages not yet accepted by their receiver",

@@ -5,6 +5,7 @@
 //! reachable from the network.
 
 use std::{
+    collections::BTreeSet,
     io,
     os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
@@ -17,17 +18,25 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
-    sync::Semaphore,
+    sync::{OnceCell, Semaphore},
     time::timeout,
 };
 use tracing::{info, warn};
 use vigie_core::{
-    fleet::Event,
-    id::{NodeName, SenderName},
+    alert::Actor,
+    fleet::{Answered, Event},
+    id::{GroupName, NodeName, ReceiverName, SenderName, ServiceName, SiteName},
+    mute::{MAINTENANCE_MAX_MS, MUTES_MAX, Place, REASON_LEN_MAX, SILENCE_MAX_MS, SilenceMatch},
     token::Holder,
 };
+use vigie_platform::settings_file::nearest;
 
-use crate::{engine::Handle, engine::Refusal, identity::Pki};
+use crate::{
+    engine::{Handle, Refusal},
+    identity::Pki,
+    status::{hits, rows_of},
+    store::{LOG_LINES_MAX, LogReader},
+};
 
 /// The longest question, in bytes.
 const QUESTION_LEN_MAX: u64 = 64 * 1024;
@@ -41,7 +50,7 @@ const OPERATORS_MAX: usize = 16;
 /// How long an operator's program may take to ask.
 const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a client waits for its answer: a commit may take 5 s, and a queue stands before it.
+/// How long a client waits for its answer, and may take to read it: a commit may take 5 s, and a queue stands before it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How long a join token is good (DESIGN §2 Identity).
@@ -98,6 +107,206 @@ pub enum Question {
     },
     /// The collector's clock is right.
     ClockConfirm,
+    /// Somebody is on these alerts.
+    Acknowledge {
+        /// Their numbers.
+        numbers: Vec<u64>,
+        /// How long that counts, in milliseconds; `None`: until they end.
+        for_ms: Option<u64>,
+    },
+    /// Nobody is on this alert after all.
+    Unacknowledge {
+        /// Its number.
+        number: u64,
+    },
+    /// End an alert that nothing else would end.
+    EndAlert {
+        /// Its number.
+        number: u64,
+        /// Why.
+        reason: String,
+    },
+    /// Which open alerts a silence would be for.
+    PreviewSilence {
+        /// What it would be for.
+        matches: SilenceMatch,
+    },
+    /// Silence alerts.
+    Silence {
+        /// Which.
+        matches: SilenceMatch,
+        /// Why.
+        reason: String,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+    },
+    /// Begin maintenance.
+    Maintain {
+        /// Of which nodes.
+        place: Place,
+        /// Why.
+        reason: String,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+    },
+    /// End a silence or maintenance before its time.
+    EndMute {
+        /// Its number.
+        mute: u64,
+        /// Which of the two it must be, so that a slip of the finger does not end the other.
+        kind: MuteKind,
+    },
+    /// Begin an exercise.
+    Exercise {
+        /// Who is to be told.
+        receiver: ReceiverName,
+    },
+    /// What the log says of one alert, and of what became of messages.
+    Story {
+        /// The alert's number.
+        number: u64,
+        /// From this line on.
+        from: u64,
+    },
+}
+
+/// A silence or maintenance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MuteKind {
+    /// Of alerts.
+    Silence,
+    /// Of nodes.
+    Maintenance,
+}
+
+impl MuteKind {
+    /// The word in commands, snapshots and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Silence => "silence",
+            Self::Maintenance => "maintenance",
+        }
+    }
+}
+
+/// What is wrong with a question, and what to ask instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{error}; {mend}")]
+pub struct BadQuestion {
+    error: String,
+    mend: &'static str,
+}
+
+impl BadQuestion {
+    fn new(error: impl Into<String>, mend: &'static str) -> Self {
+        let error = error.into();
+        Self { error, mend }
+    }
+}
+
+impl Question {
+    /// Refuses what no collector would do. Asked before a question is sent and again before it is answered: the answer is
+    /// what counts.
+    ///
+    /// # Errors
+    /// What is wrong, and what to ask instead.
+    pub fn judge(&self) -> Result<(), BadQuestion> {
+        match self {
+            Self::Acknowledge { numbers, for_ms } => {
+                if numbers.is_empty() {
+                    return Err(BadQuestion::new(
+                        "no alert is named",
+                        "write the numbers of alerts, such as `ack 1841 1843`",
+                    ));
+                }
+                judge_length(
+                    for_ms.unwrap_or(1),
+                    MAINTENANCE_MAX_MS,
+                    "an acknowledgement",
+                    ACK_MEND,
+                )
+            }
+            Self::EndAlert { reason, .. } => judge_reason(reason),
+            Self::PreviewSilence { matches } => judge_matches(matches),
+            Self::Silence {
+                matches,
+                reason,
+                for_ms,
+            } => {
+                judge_matches(matches)?;
+                judge_reason(reason)?;
+                judge_length(*for_ms, SILENCE_MAX_MS, "a silence", SILENCE_MEND)
+            }
+            Self::Maintain {
+                place,
+                reason,
+                for_ms,
+            } => {
+                if *place == Place::default() {
+                    return Err(BadQuestion::new(
+                        "no node and no group is named",
+                        "write --node NAME or --group NAME; maintenance of everything would hide everything",
+                    ));
+                }
+                judge_reason(reason)?;
+                judge_length(*for_ms, MAINTENANCE_MAX_MS, "maintenance", MAINTENANCE_MEND)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+const ACK_MEND: &str =
+    "write for example --for 2h, or nothing: then it counts until the alert ends";
+
+const SILENCE_MEND: &str =
+    "write --for with at most 8h; for longer, `maintenance start` or a change of settings";
+
+const MAINTENANCE_MEND: &str = "write --for with at most 7d; for longer, write a window `[maintenance.NAME]` into the settings";
+
+fn judge_matches(matches: &SilenceMatch) -> Result<(), BadQuestion> {
+    if matches.is_for_all() {
+        return Err(BadQuestion::new(
+            "a silence without a condition would hide everything",
+            "write what it is for: --number, --node, --check, --service, …",
+        ));
+    }
+    Ok(())
+}
+
+fn judge_reason(reason: &str) -> Result<(), BadQuestion> {
+    let mend =
+        "write --reason with a few words that the next shift understands, at most 200 characters";
+    let problem = if reason.trim().is_empty() {
+        "no reason is given"
+    } else if reason.chars().count() > REASON_LEN_MAX {
+        "the reason is too long"
+    } else if reason.chars().any(char::is_control) {
+        "the reason has control characters"
+    } else {
+        return Ok(());
+    };
+    Err(BadQuestion::new(problem, mend))
+}
+
+fn judge_length(
+    for_ms: u64,
+    max_ms: u64,
+    what: &str,
+    mend: &'static str,
+) -> Result<(), BadQuestion> {
+    if for_ms == 0 {
+        return Err(BadQuestion::new(format!("{what} of no length"), mend));
+    }
+    if for_ms > max_ms {
+        return Err(BadQuestion::new(
+            format!("{what} of that length is too long"),
+            mend,
+        ));
+    }
+    Ok(())
 }
 
 /// What comes back.
@@ -171,6 +380,9 @@ pub struct Operators {
     pki: Arc<Pki>,
     /// Where agents reach this collector, for tokens.
     url: Option<String>,
+    data_dir: PathBuf,
+    /// Opened when somebody first asks what the log says.
+    log: OnceCell<LogReader>,
 }
 
 impl Operators {
@@ -200,6 +412,8 @@ impl Operators {
             engine,
             pki,
             url,
+            data_dir: data_dir.to_owned(),
+            log: OnceCell::new(),
         })
     }
 
@@ -244,10 +458,14 @@ impl Operators {
         };
         let mut text = serde_json::to_string(&answer).unwrap_or_default();
         text.push('\n');
-        write.write_all(text.as_bytes()).await
+        // Who does not read keeps a place that others need.
+        timeout(ANSWER_TIMEOUT, write.write_all(text.as_bytes())).await?
     }
 
     async fn answer(&self, question: Question, uid: u32) -> Answer {
+        if let Err(BadQuestion { error, mend }) = question.judge() {
+            return refused(error, mend);
+        }
         match question {
             Question::Status => match self.engine.status().await {
                 Some(snapshot) => Answer::Done(snapshot),
@@ -289,7 +507,223 @@ impl Operators {
                     .perform(Event::ClockTrusted { uid: Some(uid) })
                     .await,
             ),
+            Question::Acknowledge { numbers, for_ms } => {
+                self.acknowledge(numbers, for_ms, uid).await
+            }
+            Question::Unacknowledge { number } => {
+                let event = Event::Unacknowledged { number, uid };
+                self.about_alert(number, event).await
+            }
+            Question::EndAlert { number, reason } => {
+                let event = Event::AlertEnded {
+                    number,
+                    reason,
+                    uid,
+                };
+                self.about_alert(number, event).await
+            }
+            Question::PreviewSilence { matches } => match self.engine.status().await {
+                Some(snapshot) => match unknown_in(&snapshot, &matches) {
+                    Some(refused) => refused,
+                    None => Answer::Done(json!({ "hits": hits(&snapshot, &matches) })),
+                },
+                None => unavailable(),
+            },
+            Question::Silence {
+                matches,
+                reason,
+                for_ms,
+            } => {
+                let Some(snapshot) = self.engine.status().await else {
+                    return unavailable();
+                };
+                if let Some(refused) = unknown_in(&snapshot, &matches) {
+                    return refused;
+                }
+                let event = Event::SilenceStarted {
+                    matches,
+                    reason,
+                    for_ms,
+                    uid,
+                };
+                self.begin_mute(event).await
+            }
+            Question::Maintain {
+                place,
+                reason,
+                for_ms,
+            } => self.maintain(place, reason, for_ms, uid).await,
+            Question::EndMute { mute, kind } => self.end_mute(mute, kind, uid).await,
+            Question::Exercise { receiver } => self.exercise(receiver, uid).await,
+            Question::Story { number, from } => self.story(number, from).await,
         }
+    }
+
+    async fn acknowledge(&self, numbers: Vec<u64>, for_ms: Option<u64>, uid: u32) -> Answer {
+        let event = Event::Acknowledged {
+            numbers: numbers.clone(),
+            by: Actor::Uid(uid),
+            for_ms,
+        };
+        let (now, before) = match self.engine.perform(event).await {
+            Ok(Some(Answered::Acknowledged { numbers, before })) => (numbers, before),
+            Ok(Some(Answered::NothingThere)) => (Vec::new(), Vec::new()),
+            Ok(_) | Err(_) => return unavailable(),
+        };
+        let is_known =
+            |number: &u64| now.contains(number) || before.iter().any(|(known, _)| known == number);
+        let missing: Vec<&u64> = numbers.iter().filter(|number| !is_known(number)).collect();
+        let before: Vec<Value> = before
+            .iter()
+            .map(|(number, by)| json!({ "number": number, "by": by }))
+            .collect();
+        Answer::Done(json!({ "acknowledged": now, "before": before, "missing": missing }))
+    }
+
+    async fn about_alert(&self, number: u64, event: Event) -> Answer {
+        let is_end = matches!(event, Event::AlertEnded { .. });
+        match self.engine.perform(event).await {
+            Ok(Some(Answered::Done)) => Answer::Done(json!({ "number": number })),
+            Ok(Some(Answered::NotYours)) => refused(
+                format!("#{number} ends only by what its node measures"),
+                "mend the cause, see `plan confirm`, or silence it for a while",
+            ),
+            Ok(Some(Answered::NothingThere)) if is_end => refused(
+                format!("no open alert has the number {number}"),
+                "see `vigie-collector status`",
+            ),
+            Ok(Some(Answered::NothingThere)) => refused(
+                format!("no open alert {number} is acknowledged"),
+                "see `vigie-collector status`",
+            ),
+            Ok(_) | Err(_) => unavailable(),
+        }
+    }
+
+    async fn begin_mute(&self, event: Event) -> Answer {
+        let (mute, numbers) = match self.engine.perform(event).await {
+            Ok(Some(Answered::Muted { mute, hits })) => (mute, hits),
+            Ok(Some(Answered::TooMany)) => {
+                return refused(
+                    format!("{MUTES_MAX} silences and maintenances run already"),
+                    "end some: see `silence list` and `maintenance list`",
+                );
+            }
+            Ok(_) | Err(_) => return unavailable(),
+        };
+        // It runs, whether or not it can be said what it hit.
+        let snapshot = self.engine.status().await.unwrap_or_default();
+        let rows = |key: &str| snapshot[key].as_array().cloned().unwrap_or_default();
+        let begun = rows("mutes").into_iter().find(|row| row["mute"] == mute);
+        let hits: Vec<Value> = rows("alerts")
+            .into_iter()
+            .filter(|row| numbers.iter().any(|number| row["number"] == *number))
+            .collect();
+        Answer::Done(json!({
+            "mute": mute,
+            "until": begun.map(|row| row["until"].clone()),
+            "numbers": numbers,
+            "hits": hits,
+        }))
+    }
+
+    async fn maintain(&self, place: Place, reason: String, for_ms: u64, uid: u32) -> Answer {
+        let Some(snapshot) = self.engine.status().await else {
+            return unavailable();
+        };
+        let groups = place.groups.iter().map(|group| group.as_str());
+        let nodes = place.nodes.iter().map(|node| node.as_str());
+        if let Some(refused) = unknown(&snapshot, Kind::Group, groups)
+            .or_else(|| unknown(&snapshot, Kind::Node, nodes))
+        {
+            return refused;
+        }
+        let event = Event::MaintenanceStarted {
+            place,
+            reason,
+            for_ms,
+            uid,
+        };
+        self.begin_mute(event).await
+    }
+
+    async fn end_mute(&self, mute: u64, kind: MuteKind, uid: u32) -> Answer {
+        let Some(snapshot) = self.engine.status().await else {
+            return unavailable();
+        };
+        let word = kind.as_str();
+        let mend = match kind {
+            MuteKind::Silence => "see `vigie-collector silence list`",
+            MuteKind::Maintenance => {
+                "see `vigie-collector maintenance list`; a window of the settings ends by changing them"
+            }
+        };
+        let runs = snapshot["mutes"].as_array().is_some_and(|rows| {
+            rows.iter()
+                .any(|row| row["mute"] == mute && row["kind"] == word)
+        });
+        if !runs {
+            return refused(format!("no {word} {mute} runs"), mend);
+        }
+        match self.engine.perform(Event::MuteEnded { mute, uid }).await {
+            Ok(Some(Answered::Done)) => Answer::Done(json!({ "mute": mute })),
+            Ok(Some(Answered::NothingThere)) => refused(format!("no {word} {mute} runs"), mend),
+            Ok(_) | Err(_) => unavailable(),
+        }
+    }
+
+    async fn exercise(&self, receiver: ReceiverName, uid: u32) -> Answer {
+        let Some(snapshot) = self.engine.status().await else {
+            return unavailable();
+        };
+        let from = snapshot["log"]["size"].clone();
+        let event = Event::ExerciseStarted {
+            receiver: receiver.clone(),
+            uid,
+        };
+        match self.engine.perform(event).await {
+            Ok(Some(Answered::Exercise { number })) => {
+                Answer::Done(json!({ "number": number, "from": from }))
+            }
+            Ok(Some(Answered::NoSuchReceiver)) => {
+                let name = std::iter::once(receiver.as_str());
+                unknown(&snapshot, Kind::Receiver, name).unwrap_or_else(unavailable)
+            }
+            Ok(_) | Err(_) => unavailable(),
+        }
+    }
+
+    /// Lines of the log about one alert, and about messages that were accepted or refused: whose those are, the lines
+    /// before them say.
+    async fn story(&self, number: u64, from: u64) -> Answer {
+        let log = self.log.get_or_try_init(|| LogReader::open(&self.data_dir));
+        let lines = match log.await {
+            Ok(log) => log.lines(from, LOG_LINES_MAX).await,
+            Err(cause) => {
+                warn!(
+                    cause = &cause as &dyn std::error::Error,
+                    "cannot open the log for an operator"
+                );
+                return unreadable();
+            }
+        };
+        let lines = match lines {
+            Ok(lines) => lines,
+            Err(cause) => {
+                warn!(
+                    cause = &cause as &dyn std::error::Error,
+                    "cannot read the log for an operator"
+                );
+                return unreadable();
+            }
+        };
+        let next = lines.last().map_or(from, |(n, _)| n + 1);
+        let told: Vec<Value> = lines
+            .iter()
+            .filter_map(|(_, line)| serde_json::from_str::<Value>(line).ok())
+            .filter(|line| is_of_story(&line["event"], number))
+            .collect();
+        Answer::Done(json!({ "lines": told, "next": next, "read": lines.len() }))
     }
 
     async fn token(&self, holder: Holder, replace: bool, uid: u32) -> Answer {
@@ -317,7 +751,7 @@ impl Operators {
             uid,
         };
         match self.engine.perform(event).await {
-            Ok(()) => Answer::Done(
+            Ok(_) => Answer::Done(
                 json!({"token": token.reveal(), "valid_seconds": TOKEN_VALID_MS / 1000}),
             ),
             Err(_) => unavailable(),
@@ -343,17 +777,131 @@ impl Operators {
     }
 }
 
-fn done(result: Result<(), Refusal>) -> Answer {
+fn done(result: Result<Option<Answered>, Refusal>) -> Answer {
     match result {
-        Ok(()) => Answer::Done(json!({})),
+        Ok(_) => Answer::Done(json!({})),
         Err(_) => unavailable(),
     }
 }
 
-fn unavailable() -> Answer {
+fn refused(error: impl Into<String>, mend: &str) -> Answer {
     Answer::Refused {
-        error: "the collector cannot write its log now".to_owned(),
-        mend: "see its own log for why, and the free space under data_dir".to_owned(),
+        error: error.into(),
+        mend: mend.to_owned(),
+    }
+}
+
+/// What an operator names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Node,
+    Group,
+    Service,
+    Site,
+    Receiver,
+}
+
+impl Kind {
+    /// All names of this kind that mean something.
+    fn names(self, snapshot: &Value) -> BTreeSet<&str> {
+        fn words(rows: &Value) -> impl Iterator<Item = &str> {
+            let rows = rows.as_array().into_iter().flatten();
+            rows.filter_map(Value::as_str)
+        }
+        let groups = snapshot["groups"].as_object().into_iter().flatten();
+        match self {
+            Self::Node => {
+                // One that a group names and that has not joined yet is being installed.
+                let named = groups.flat_map(|(_, nodes)| words(nodes));
+                let joined = rows_of(snapshot, "nodes").iter();
+                let joined = joined.filter_map(|row| row["node"].as_str());
+                named.chain(joined).collect()
+            }
+            Self::Group => groups.map(|(group, _)| group.as_str()).collect(),
+            Self::Service => words(&snapshot["services"]).collect(),
+            Self::Site => words(&snapshot["sites"]).collect(),
+            Self::Receiver => words(&snapshot["receivers"]).collect(),
+        }
+    }
+
+    const fn unknown(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Node => (
+                "has joined as a node or is named by a group",
+                "see `vigie-collector node list`",
+            ),
+            Self::Group => ("is a group", "see `[group.…]` in the settings"),
+            Self::Service => ("is a service", "see `[service.…]` in the settings"),
+            Self::Site => (
+                "is the site of a group",
+                "see `site` of `[group.…]` in the settings",
+            ),
+            Self::Receiver => (
+                "is a receiver",
+                "see `[receiver.…]` in the settings, and `check-config`",
+            ),
+        }
+    }
+}
+
+/// Refuses the first of these names that means nothing: with a slip of the finger nothing would be kept quiet, or nobody
+/// told, and that be noticed at night.
+fn unknown<'n>(
+    snapshot: &Value,
+    kind: Kind,
+    mut named: impl Iterator<Item = &'n str>,
+) -> Option<Answer> {
+    let names = kind.names(snapshot);
+    let wrong = named.find(|name| !names.contains(name))?;
+    let (is_none, mend) = kind.unknown();
+    let mend = match nearest(wrong, names.iter().copied()) {
+        Some(near) => format!("did you mean {near}? {mend}"),
+        None => mend.to_owned(),
+    };
+    Some(refused(format!("nothing named {wrong} {is_none}"), &mend))
+}
+
+/// Refuses a silence of what does not exist.
+fn unknown_in(snapshot: &Value, silence: &SilenceMatch) -> Option<Answer> {
+    let matches = &silence.matches;
+    let (nodes, groups) = (matches.node.iter(), matches.group.iter());
+    let (services, sites) = (matches.service.iter(), matches.site.iter());
+    let is_open = |number: &u64| {
+        let mut alerts = rows_of(snapshot, "alerts").iter();
+        alerts.any(|row| row["number"] == *number)
+    };
+    if let Some(number) = silence.number.filter(|number| !is_open(number)) {
+        return Some(refused(
+            format!("no open alert has the number {number}"),
+            "see `vigie-collector status`",
+        ));
+    }
+    unknown(snapshot, Kind::Node, nodes.map(NodeName::as_str))
+        .or_else(|| unknown(snapshot, Kind::Group, groups.map(GroupName::as_str)))
+        .or_else(|| unknown(snapshot, Kind::Service, services.map(ServiceName::as_str)))
+        .or_else(|| unknown(snapshot, Kind::Site, sites.map(SiteName::as_str)))
+}
+
+fn unavailable() -> Answer {
+    refused(
+        "the collector cannot write its log now",
+        "see its own log for why, and the free space under data_dir",
+    )
+}
+
+fn unreadable() -> Answer {
+    refused(
+        "the collector cannot read its log now",
+        "see its own log for why",
+    )
+}
+
+/// Whether a line of the log is about this alert, or about a message.
+fn is_of_story(event: &Value, number: u64) -> bool {
+    match event["kind"].as_str() {
+        Some("decision") => event["number"] == number,
+        Some("delivered" | "refused" | "undeliverable" | "delivery.failing") => true,
+        _ => false,
     }
 }
 
@@ -387,3 +935,6 @@ pub async fn ask(data_dir: &Path, question: &Question) -> Result<Answer, AskErro
         source,
     })
 }
+
+#[cfg(test)]
+mod tests;

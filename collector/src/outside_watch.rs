@@ -25,7 +25,7 @@ use vigie_platform::{
     tls::TlsError,
 };
 
-use crate::deliver::target::{client, parse_url, trust};
+use crate::deliver::http::{client, parse_url, trust};
 
 /// What was last done longer ago than this counts as not done. Far above a slow commit (5 s) and a busy turn, far below
 /// what an outside watch waits before it calls.

@@ -5,7 +5,8 @@
 //! and no alert may be left without a receiver. All mistakes of all files are told in one run. Only what is built is
 //! accepted; every other key is refused, so that nobody relies on a calendar or a channel that does nothing.
 //!
-//! What decides goes into [`Rules`], which are plain data and are kept beside the log; addresses and secrets stay here.
+//! What decides goes into [`Rules`], which are plain data and are kept beside the log; addresses and secrets stay here,
+//! and so do the time zones, which the rules only name ([`Settings::ground`], [`Settings::destinations`]).
 //! Secrets are files, looked at once to see that they can be read, and never kept. Reading is synchronous: a reload calls
 //! [`load`] from a blocking task. It writes nothing and can be dropped at any point.
 
@@ -16,34 +17,53 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
     time::Duration,
 };
 
+use jiff::tz::TimeZone;
 use serde::Serialize;
 use vigie_core::{
+    destination::Destination,
     digest::Digest,
-    id::{GroupName, ReceiverName, ServiceName},
+    id::{CalendarName, GroupName, PersonName, ReceiverName, RotaName, ServiceName},
     reason::message::Language,
+    routing::Ground,
     rules::Rules,
+    zones::Zones,
 };
 use vigie_platform::{
     scrape_guard::ScrapeGuard,
     settings_file::{
-        self, Complaint, Field, LoadedSettings, Mistakes, Place, SecretFile, Section, Url,
+        self, Complaint, Field, LoadedSettings, Mistake, Mistakes, SecretFile, Section,
     },
     telemetry::Level,
     tls::load_certificates,
 };
 
-use self::channels::Channels;
-use crate::identity::authority::ServerNames;
+use crate::{identity::authority::ServerNames, zones};
 
+mod acknowledge;
+mod calendars;
 mod channels;
+mod coverage;
 mod ingest;
+mod maintenance;
+mod people;
+mod receivers;
+mod routes;
 mod rules;
 
-pub use channels::{Email, Login, MailAddress, Smtp, SmtpTls};
+pub use acknowledge::{Acknowledge, AcknowledgeTls};
+pub(crate) use channels::is_token_text;
+pub use channels::{
+    AcceptedWhen, AlertmanagerApi, Contact, ContactWay, Detail, Email, Encoding, HttpContact,
+    HttpGateway, HttpMethod, Login, MailAddress, Mattermost, MattermostContact, Ntfy, NtfyContact,
+    Pagerduty, Placeholder, Smtp, SmtpTls, Template, To,
+};
 pub use ingest::Ingest;
+pub use people::Person;
+pub use receivers::{Receiver, Way, Webhook, WebhookAddress, WebhookFormat};
 
 /// Where the settings are, unless `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/vigie/collector.toml";
@@ -68,6 +88,9 @@ const SILENCE_MIN: Duration = Duration::from_secs(10);
 
 /// Nobody should learn after more than an hour that a node is gone.
 const SILENCE_MAX: Duration = Duration::from_secs(3_600);
+
+/// The levels of a need in the policies that vigie serves.
+const LEVELS: std::ops::RangeInclusive<u8> = 1..=4;
 
 const SILENCE_DEFAULT: Duration = Duration::from_secs(120);
 
@@ -107,8 +130,49 @@ pub struct Settings {
     pub ingest: Ingest,
     /// What decides.
     pub rules: Rules,
+    /// The time zones that the rules name.
+    pub zones: Zones,
     /// Where the receivers of the rules are told; the same names as `rules.receivers`.
     pub receivers: BTreeMap<ReceiverName, Receiver>,
+    /// How the people of the rules are reached; the same names as `rules.people`.
+    pub people: BTreeMap<PersonName, Person>,
+    /// Where links in messages are answered; `None`: there are no links.
+    pub acknowledge: Option<Acknowledge>,
+    /// What is allowed, but hardly meant.
+    pub warnings: Vec<Mistake>,
+}
+
+/// One destination of messages, with what telling it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told<'s> {
+    /// Which.
+    pub destination: Destination,
+    /// By what.
+    pub by: By<'s>,
+    /// Language of all that is in words.
+    pub language: Language,
+    /// The zone in which times are told; `None`: UTC.
+    pub zone: Option<&'s TimeZone>,
+}
+
+/// By what a destination is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By<'s> {
+    /// A webhook of the receiver's own.
+    Webhook(&'s Webhook),
+    /// A channel.
+    Contact(&'s Contact),
+}
+
+impl By<'_> {
+    /// How much it is told.
+    #[must_use]
+    pub const fn detail(self) -> Detail {
+        match self {
+            Self::Webhook(webhook) => webhook.detail,
+            Self::Contact(contact) => contact.detail,
+        }
+    }
 }
 
 /// `[outside_watch]`: a service elsewhere that calls somebody when the collector's pings stop.
@@ -118,55 +182,6 @@ pub struct OutsideWatch {
     pub url_file: SecretFile,
     /// From one ping to the next.
     pub every: Duration,
-}
-
-/// `[receiver.N]`: where one receiver is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Receiver {
-    /// By what.
-    pub way: Way,
-    /// Its own language; `None`: that of the collector.
-    pub language: Option<Language>,
-}
-
-/// How one receiver is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Way {
-    /// A POST to its address.
-    Webhook(Webhook),
-    /// A mail.
-    Email(Email),
-}
-
-/// `webhook = { … }`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Webhook {
-    /// Where messages are posted.
-    pub address: WebhookAddress,
-    /// What a message looks like.
-    pub format: WebhookFormat,
-    /// Holds one header line, `Name: value`, that goes with every message.
-    pub header_file: Option<SecretFile>,
-    /// Certificate authorities trusted instead of those of the system, as PEM.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// The address of a webhook.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WebhookAddress {
-    /// Written in the settings; holds no secret.
-    Url(Url),
-    /// The whole address is a secret and stands in this file.
-    SecretUrl(SecretFile),
-}
-
-/// What a webhook is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WebhookFormat {
-    /// vigie's own message.
-    Vigie,
-    /// What receivers of Alertmanager's webhook understand (version 4).
-    Alertmanager,
 }
 
 /// One `host:port` that the collector itself tries to reach.
@@ -236,6 +251,106 @@ where
 }
 
 impl Settings {
+    /// What decisions stand on.
+    #[must_use]
+    pub fn ground(&self) -> Ground {
+        Ground {
+            rules: Arc::new(self.rules.clone()),
+            zones: self.zones.clone(),
+        }
+    }
+
+    /// Every destination that messages can have: receivers with one way of their own, and each contact of each person.
+    pub fn destinations(&self) -> impl Iterator<Item = Told<'_>> {
+        let receivers = self.receivers.iter().filter_map(|(name, receiver)| {
+            let by = match &receiver.way {
+                Way::Webhook(webhook) => By::Webhook(webhook),
+                Way::Contact(contact) => By::Contact(contact),
+                Way::Steps => return None,
+            };
+            Some(Told {
+                destination: Destination::Receiver(name.clone()),
+                by,
+                language: receiver.language.unwrap_or(self.language),
+                zone: self.zone_of(name),
+            })
+        });
+        let people = self.people.iter().flat_map(|(name, person)| {
+            let callers: Vec<&ReceiverName> = self.callers_of(name).collect();
+            let of_callers = callers
+                .iter()
+                .find_map(|receiver| self.receivers.get(*receiver)?.language);
+            let language = person.language.or(of_callers).unwrap_or(self.language);
+            let zone = match callers.first() {
+                Some(receiver) => self.zone_of(receiver),
+                None => self.usual_zone(),
+            };
+            person.contacts.iter().map(move |contact| Told {
+                destination: Destination::Person {
+                    person: name.clone(),
+                    channel: contact.channel.clone(),
+                },
+                by: By::Contact(contact),
+                language,
+                zone,
+            })
+        });
+        receivers.chain(people)
+    }
+
+    /// The zone in which a receiver is told times: of its calendar, else of the first rota that its steps ask, else the
+    /// one that is usual in these settings. `None`: UTC.
+    #[must_use]
+    pub fn zone_of(&self, receiver: &ReceiverName) -> Option<&TimeZone> {
+        let receiver = self.rules.receivers.get(receiver);
+        let calendar = receiver.and_then(|receiver| receiver.calendar.as_ref());
+        let steps = receiver.into_iter().flat_map(|receiver| &receiver.steps);
+        let rota = steps.filter_map(|step| step.rota.as_ref()).next();
+        calendar
+            .and_then(|calendar| self.zone_of_calendar(calendar))
+            .or_else(|| self.zone_of_rota(rota?))
+            .or_else(|| self.usual_zone())
+    }
+
+    /// The zone of the first calendar by name, else of the first rota, else whichever the rules name at all.
+    fn usual_zone(&self) -> Option<&TimeZone> {
+        let calendar = self.rules.calendars.keys().next();
+        let rota = self.rules.rotas.keys().next();
+        calendar
+            .and_then(|calendar| self.zone_of_calendar(calendar))
+            .or_else(|| self.zone_of_rota(rota?))
+            .or_else(|| self.zones.first().map(|(_, zone)| zone))
+    }
+
+    fn zone_of_calendar(&self, calendar: &CalendarName) -> Option<&TimeZone> {
+        self.zones
+            .find(&self.rules.calendars.get(calendar)?.time_zone)
+    }
+
+    fn zone_of_rota(&self, rota: &RotaName) -> Option<&TimeZone> {
+        self.zones
+            .find(&self.rules.rotas.get(rota)?.handoff.time_zone)
+    }
+
+    /// The receivers whose steps can tell a person, by name.
+    fn callers_of<'s>(&'s self, person: &'s PersonName) -> impl Iterator<Item = &'s ReceiverName> {
+        let is_on = |rota: &RotaName| {
+            self.rules.rotas.get(rota).is_some_and(|rota| {
+                rota.people.contains(person)
+                    || rota.overrides.iter().any(|one| one.person == *person)
+            })
+        };
+        self.rules
+            .receivers
+            .iter()
+            .filter_map(move |(name, receiver)| {
+                let tells = receiver.steps.iter().any(|step| {
+                    step.people.contains(person) || step.rota.as_ref().is_some_and(is_on)
+                });
+                tells.then_some(name)
+            })
+    }
+
     /// What `check-config` shows.
     #[must_use]
     pub fn summary(&self) -> Summary<'_> {
@@ -257,6 +372,12 @@ impl Settings {
             groups: self.rules.groups.keys().collect(),
             receivers: self.receivers.keys().collect(),
             routes: self.rules.routes.len(),
+            calendars: self.rules.calendars.keys().collect(),
+            people: self.rules.people.len(),
+            rotas: self.rules.rotas.keys().collect(),
+            maintenance: self.rules.maintenance.len(),
+            acknowledge: self.acknowledge.as_ref().map(|links| links.url.as_str()),
+            warnings: self.warnings.iter().map(ToString::to_string).collect(),
         }
     }
 }
@@ -286,6 +407,18 @@ pub struct Summary<'s> {
     pub receivers: Vec<&'s ReceiverName>,
     /// How many routes there are.
     pub routes: usize,
+    /// When teams are at work.
+    pub calendars: Vec<&'s CalendarName>,
+    /// How many people can be on call.
+    pub people: usize,
+    /// Who is on call.
+    pub rotas: Vec<&'s RotaName>,
+    /// How many windows of maintenance there are.
+    pub maintenance: usize,
+    /// How the links begin by which people say that they are on it.
+    pub acknowledge: Option<&'s str>,
+    /// What is allowed, but hardly meant.
+    pub warnings: Vec<String>,
 }
 
 impl fmt::Display for Summary<'_> {
@@ -310,10 +443,19 @@ impl fmt::Display for Summary<'_> {
         writeln!(f, "groups     {}", listed(&self.groups))?;
         writeln!(f, "nodes      {}", self.nodes)?;
         writeln!(f, "receivers  {}", listed(&self.receivers))?;
+        writeln!(f, "calendars  {}", listed(&self.calendars))?;
+        writeln!(f, "rotas      {}", listed(&self.rotas))?;
+        writeln!(f, "people     {}", self.people)?;
+        writeln!(f, "windows    {}", self.maintenance)?;
+        writeln!(f, "links      {}", self.acknowledge.unwrap_or("none"))?;
         match self.routes {
-            0 => write!(f, "routes     none: nobody is told of any alert"),
-            routes => write!(f, "routes     {routes}"),
+            0 => write!(f, "routes     none: nobody is told of any alert")?,
+            routes => write!(f, "routes     {routes}")?,
         }
+        for warning in &self.warnings {
+            write!(f, "\nwarning    {warning}")?;
+        }
+        Ok(())
     }
 }
 
@@ -366,9 +508,37 @@ fn read(loaded: &LoadedSettings) -> Option<Settings> {
     let outside_watch = root.sub("outside_watch").map(read_outside_watch);
     let probes = read_probes(&root);
     let ingest = ingest::read(root.sub_or_empty("ingest"));
-    let receivers = read_receivers(&root);
-    let rules = rules::read(loaded, &root, &receivers.places, silent_after);
+    let acknowledge = acknowledge::read(&root, &[listen, metrics_listen]);
+    let channels = channels::read(&root, &host);
+    let calendars = calendars::read(loaded, &root);
+    let people = people::read(loaded, &root, &channels);
+    let rotas = people::read_rotas(loaded, &root, &people.names);
+    let receivers = receivers::read(
+        loaded,
+        &root,
+        &receivers::Known {
+            channels: &channels,
+            calendars: &calendars.names,
+            people: &people,
+            rotas: &rotas,
+        },
+    );
+    let (rules, mut warnings) = rules::read(
+        loaded,
+        &root,
+        &rules::Parts {
+            silent_after,
+            calendars: &calendars,
+            people: &people,
+            rotas: &rotas,
+            receivers: &receivers,
+        },
+    );
     root.finish();
+    warnings.extend(channels.warnings());
+    let rules = rules.filter(|_| channels.is_whole())?;
+    // Each was looked for where it is named.
+    let zones = zones::load(rules.zone_names()).ok()?;
     Some(Settings {
         data_dir,
         listen,
@@ -385,8 +555,12 @@ fn read(loaded: &LoadedSettings) -> Option<Settings> {
         },
         probes,
         ingest,
-        rules: rules?,
+        rules,
+        zones,
         receivers: receivers.read?,
+        people: people.known,
+        acknowledge: acknowledge?,
+        warnings,
     })
 }
 
@@ -466,6 +640,47 @@ fn read_probes(root: &Section<'_>) -> Vec<ProbeTarget> {
     .or(Vec::new())
 }
 
+/// The zone's name, if it is one.
+fn time_zone(name: String) -> Result<String, Complaint> {
+    match zones::find(&name) {
+        Ok(_) => Ok(name),
+        Err(unknown) => Err(Complaint::new(unknown.to_string(), unknown.mend())),
+    }
+}
+
+/// What a reader of core says is wrong with a text: `what; what to write instead`.
+fn as_complaint(error: impl fmt::Display) -> Complaint {
+    let told = error.to_string();
+    match told.rsplit_once("; ") {
+        Some((what, mend)) => Complaint::new(what, mend),
+        None => Complaint::new(
+            told,
+            "write it as the example in the shipped settings shows",
+        ),
+    }
+}
+
+/// Settings have no duration that would not fit.
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Words with their values, as [`Section::one_of`] takes them.
+fn words<T: Copy>(all: &[T], as_str: fn(T) -> &'static str) -> Vec<(&'static str, T)> {
+    all.iter().map(|word| (as_str(*word), *word)).collect()
+}
+
+fn each_once<T: Ord + fmt::Display>(names: Vec<T>) -> Result<Vec<T>, Complaint> {
+    let mut seen = BTreeSet::new();
+    match names.iter().find(|name| !seen.insert(*name)) {
+        Some(twice) => Err(Complaint::new(
+            format!("\"{twice}\" is named twice"),
+            "name each once",
+        )),
+        None => Ok(names),
+    }
+}
+
 fn at_most<T>(items: Vec<T>, max: usize) -> Result<Vec<T>, Complaint> {
     if items.len() <= max {
         return Ok(items);
@@ -487,122 +702,6 @@ fn read_outside_watch(section: Section<'_>) -> Option<OutsideWatch> {
         url_file: url_file?,
         every,
     })
-}
-
-struct Receivers {
-    /// All that are declared, those with mistakes included, so that naming them is not another mistake.
-    places: BTreeMap<ReceiverName, Place>,
-    read: Option<BTreeMap<ReceiverName, Receiver>>,
-}
-
-fn read_receivers(root: &Section<'_>) -> Receivers {
-    let mut places = BTreeMap::new();
-    let channels = channels::read_channels(root);
-    let read: Vec<_> = root
-        .tables("receiver")
-        .into_iter()
-        .map(|section| {
-            let name = section.parsed_own_name::<ReceiverName>();
-            places.extend(name.clone().map(|name| (name, section.place().clone())));
-            let way = read_way(&section, &channels);
-            let language = language(&section).optional();
-            section.finish();
-            Some((
-                name?,
-                Receiver {
-                    way: way?,
-                    language,
-                },
-            ))
-        })
-        .collect();
-    Receivers {
-        places,
-        read: read
-            .into_iter()
-            .collect::<Option<_>>()
-            .filter(|_| channels.is_whole),
-    }
-}
-
-fn read_way(receiver: &Section<'_>, channels: &Channels) -> Option<Way> {
-    let (has_webhook, has_email) = (receiver.has("webhook"), receiver.has("email"));
-    let webhook = receiver.sub("webhook").map(read_webhook);
-    let email = receiver
-        .sub("email")
-        .map(|section| channels::read_email(section, channels));
-    if has_webhook && has_email {
-        let what = format!(
-            "`receiver.{}` has both `webhook` and `email`",
-            receiver.own_name()
-        );
-        let mend = "keep one of the two, and declare another receiver for the other";
-        receiver.mistake("email", what, mend);
-        return None;
-    }
-    if !has_webhook && !has_email {
-        receiver.mistake(
-            "webhook",
-            format!("`receiver.{}` has no way to be told", receiver.own_name()),
-            "write `webhook = { url = \"https://…\" }` or `email = { to = [\"…\"] }`",
-        );
-    }
-    match (webhook, email) {
-        (Some(webhook), _) => webhook.map(Way::Webhook),
-        (None, Some(email)) => email.map(Way::Email),
-        (None, None) => None,
-    }
-}
-
-fn read_webhook(section: Section<'_>) -> Option<Webhook> {
-    let header_file = section
-        .secret_file("header_file")
-        .try_map(readable)
-        .optional();
-    let ca_file = section.path("ca_file").try_map(trusted).optional();
-    let format = section
-        .one_of(
-            "format",
-            &[
-                ("vigie", WebhookFormat::Vigie),
-                ("alertmanager", WebhookFormat::Alertmanager),
-            ],
-        )
-        .or(WebhookFormat::Vigie);
-    let address = read_webhook_address(&section);
-    if let Some(WebhookAddress::Url(url)) = &address
-        && url.scheme() == "http"
-    {
-        let tells_a_secret = section.has("header_file") && !is_this_machine(url.host());
-        if tells_a_secret {
-            let what = "`header_file`: the secret would travel without encryption";
-            section.mistake("header_file", what, "write a `url` with https://");
-        }
-        if section.has("ca_file") {
-            let what = "`ca_file`: this webhook never speaks TLS";
-            section.mistake("ca_file", what, "remove it, or write a `url` with https://");
-        }
-    }
-    section.finish();
-    Some(Webhook {
-        address: address?,
-        format,
-        header_file,
-        ca_file,
-    })
-}
-
-fn read_webhook_address(section: &Section<'_>) -> Option<WebhookAddress> {
-    if section.has("url_file") {
-        if section.has("url") {
-            let what = "`url` and `url_file` are both written";
-            section.mistake("url", what, "keep one of the two");
-        }
-        let file = section.secret_file("url_file").try_map(readable);
-        return file.required().map(WebhookAddress::SecretUrl);
-    }
-    let url = section.url("url", &["https", "http"]);
-    url.required().map(WebhookAddress::Url)
 }
 
 fn is_this_machine(host: &str) -> bool {

@@ -102,6 +102,14 @@ names! {
     ReceiverName;
     /// A way by which several receivers are told, such as a mail server.
     ChannelName;
+    /// Somebody who can be on call. A short code; addresses stand elsewhere.
+    PersonName;
+    /// When a team is at work.
+    CalendarName;
+    /// Who is on call, week after week.
+    RotaName;
+    /// A window of maintenance that stands in the settings.
+    MaintenanceName;
     /// A place whose nodes share a fate (`default` where a group names none).
     SiteName;
 }

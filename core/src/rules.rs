@@ -8,14 +8,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    calendar::{Calendar, recurring::Recurring},
     canonical,
     digest::Digest,
-    id::{GroupName, NodeName, ReceiverName, ServiceName, SiteName},
+    id::{
+        CalendarName, ChannelName, GroupName, MaintenanceName, NodeName, PersonName, ReceiverName,
+        RotaName, ServiceName, SiteName,
+    },
+    mute::{Place, Scope},
+    rota::Rota,
     status::{Criticality, Environment, Family, Need, Needs, Status},
 };
 
-/// Everything that decides.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// Everything that decides. The default decides nothing: no services, and nobody to tell.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Rules {
     /// How long a node may be unheard, in milliseconds.
     pub silent_after_ms: u64,
@@ -23,10 +29,75 @@ pub struct Rules {
     pub services: BTreeMap<ServiceName, Service>,
     /// The groups.
     pub groups: BTreeMap<GroupName, Group>,
+    /// When teams are at work.
+    #[serde(default)]
+    pub calendars: BTreeMap<CalendarName, Calendar>,
+    /// Who can be on call.
+    #[serde(default)]
+    pub people: BTreeMap<PersonName, Person>,
+    /// Whose turn it is.
+    #[serde(default)]
+    pub rotas: BTreeMap<RotaName, Rota>,
     /// Who can be told.
-    pub receivers: BTreeSet<ReceiverName>,
+    pub receivers: BTreeMap<ReceiverName, Receiver>,
+    /// Windows of maintenance.
+    #[serde(default)]
+    pub maintenance: BTreeMap<MaintenanceName, Maintenance>,
     /// In order; the first match decides.
     pub routes: Vec<Route>,
+}
+
+/// Somebody who can be on call.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Person {
+    /// By what they can be reached, the first to try first. Empty: not at all.
+    pub channels: Vec<ChannelName>,
+}
+
+/// Who is told: a team by one way, or people step by step.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Receiver {
+    /// Where its holds and digests wait for an opening.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<CalendarName>,
+    /// Whether a digest goes out even when there is nothing to say: a missing morning mail is itself a sign.
+    #[serde(default)]
+    pub digest_always: bool,
+    /// Whom to tell, one after the other. Empty: the receiver has one way of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<Step>,
+}
+
+/// One step of a receiver.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Step {
+    /// How long after the step before it this one is added, in milliseconds. Of no meaning for the first.
+    pub after_ms: u64,
+    /// Whoever is on call there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rota: Option<RotaName>,
+    /// These people, all of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub people: Vec<PersonName>,
+    /// By these channels, all of them. Empty: by each person's own, the next one at each repeat.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub via: Vec<ChannelName>,
+    /// How long until they are told again, in milliseconds; `None`: once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeat_ms: Option<u64>,
+}
+
+/// A window of maintenance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// Of which nodes.
+    pub place: Place,
+    /// When.
+    pub window: Recurring,
+    /// What it keeps quiet.
+    pub scope: Scope,
+    /// Why.
+    pub reason: String,
 }
 
 /// What users care about.
@@ -39,6 +110,9 @@ pub struct Service {
     /// Where to read what to do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runbook: Option<String>,
+    /// Services without which it cannot work: their failures explain its own.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub depends_on: BTreeSet<ServiceName>,
 }
 
 /// Nodes that belong together and may speak for the same services.
@@ -59,8 +133,27 @@ pub struct Group {
 pub struct Route {
     /// Which alerts it takes.
     pub matches: Match,
+    /// When it counts; `None`: at all times.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<When>,
     /// Who is told, all of them.
     pub notify: Vec<ReceiverName>,
+    /// In whose next digest it stands besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub digest: Vec<ReceiverName>,
+    /// Told at once only while the receiver's calendar is open, else in its next digest.
+    #[serde(default)]
+    pub hold: bool,
+}
+
+/// When a route counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// While this calendar is open.
+    Inside(CalendarName),
+    /// While it is closed.
+    Outside(CalendarName),
 }
 
 /// Conditions of a route; an empty one holds for all, a list for any of its values.
@@ -102,7 +195,9 @@ pub struct Subject {
     pub services: BTreeSet<ServiceName>,
     /// The highest of their criticalities.
     pub criticality: Criticality,
-    /// The highest level of the need in question.
+    /// The need in question.
+    pub serves: Need,
+    /// The highest level of it.
     pub need: u8,
     /// The most exposed of the groups' environments.
     pub environment: Environment,
@@ -129,6 +224,7 @@ impl Rules {
                 criticality: Criticality::Critical,
                 needs: Needs::HIGHEST,
                 runbook: None,
+                depends_on: BTreeSet::new(),
             })
         };
         self.services.get(name).cloned().or_else(built_in)
@@ -155,7 +251,12 @@ impl Rules {
     /// What an alert of `node` concerns, when its check speaks for `claimed` (none: all services of the node).
     /// Doubt raises: an undeclared service, an unknown one, or a node without group counts as the highest.
     #[must_use]
-    pub fn subject(&self, node: &NodeName, claimed: &BTreeSet<ServiceName>, need: Need) -> Subject {
+    pub fn subject(
+        &self,
+        node: &NodeName,
+        claimed: &BTreeSet<ServiceName>,
+        serves: Need,
+    ) -> Subject {
         let groups: BTreeMap<_, _> = self.groups_of(node).collect();
         let carried: BTreeSet<ServiceName> = groups
             .values()
@@ -184,18 +285,23 @@ impl Rules {
                 (criticality, need)
             }
         };
-        let (criticality, need) = highest(
+        let (criticality, level) = highest(
             known
                 .iter()
                 .map(|s| s.criticality)
                 .max()
                 .unwrap_or(Criticality::Critical),
-            known.iter().map(|s| s.needs.level(need)).max().unwrap_or(4),
+            known
+                .iter()
+                .map(|s| s.needs.level(serves))
+                .max()
+                .unwrap_or(4),
         );
         Subject {
             services,
             criticality,
-            need,
+            serves,
+            need: level,
             // Declared from most to least exposed, so the least value is the most exposed.
             environment: groups
                 .values()
@@ -218,11 +324,57 @@ impl Rules {
         Subject {
             services: [ServiceName::vigie()].into(),
             criticality: Criticality::Critical,
+            serves: Need::Traceability,
             need: 4,
             environment: Environment::Production,
             sites: BTreeSet::new(),
             groups: BTreeSet::new(),
             undeclared: BTreeSet::new(),
+        }
+    }
+
+    /// What an alert about `service` concerns, on a node that carries nothing else, in the groups that carry it there.
+    /// `None`: no such service.
+    #[must_use]
+    pub fn service_subject(
+        &self,
+        service: &ServiceName,
+        serves: Need,
+        environment: Environment,
+    ) -> Option<Subject> {
+        let known = self.service(service)?;
+        let groups = self.groups.iter().filter(|(_, group)| {
+            group.environment == environment && group.services.contains(service)
+        });
+        let groups: BTreeMap<_, _> = groups.collect();
+        Some(Subject {
+            services: [service.clone()].into(),
+            criticality: known.criticality,
+            serves,
+            need: known.needs.level(serves),
+            environment,
+            sites: groups.values().map(|group| group.site.clone()).collect(),
+            groups: groups.into_keys().cloned().collect(),
+            undeclared: BTreeSet::new(),
+        })
+    }
+
+    /// What an alert of a sender concerns. One that names no service of these rules counts as the highest.
+    #[must_use]
+    pub fn sender_subject(&self, claimed: &BTreeSet<ServiceName>) -> Subject {
+        let known: Option<Vec<Service>> = claimed.iter().map(|name| self.service(name)).collect();
+        let known = known.unwrap_or_default();
+        let criticality = known.iter().map(|service| service.criticality).max();
+        let level = known
+            .iter()
+            .map(|s| s.needs.level(Need::Availability))
+            .max();
+        Subject {
+            services: claimed.clone(),
+            criticality: criticality.unwrap_or(Criticality::Critical),
+            serves: Need::Availability,
+            need: level.unwrap_or(4),
+            ..self.own_subject()
         }
     }
 
@@ -244,34 +396,35 @@ impl Rules {
         subject
     }
 
-    /// The first route that takes the alert, with its position. `None` only when the settings end without a route for
-    /// all, which the settings reader refuses.
+    /// IANA names of all zones that civil times here are of.
     #[must_use]
-    pub fn route(
-        &self,
-        subject: &Subject,
-        node: &str,
-        family: Family,
-        status: Status,
-    ) -> Option<(usize, &Route)> {
+    pub fn zone_names(&self) -> BTreeSet<&str> {
+        let calendars = self.calendars.values().map(|c| c.time_zone.as_str());
+        let rotas = self.rotas.values().map(|r| r.handoff.time_zone.as_str());
+        let windows = self.maintenance.values().map(|m| m.window.time_zone());
+        calendars.chain(rotas).chain(windows).collect()
+    }
+}
+
+impl Match {
+    /// Whether it takes an alert of `node` that is about `subject`. Says nothing of when.
+    #[must_use]
+    pub fn covers(&self, subject: &Subject, node: &str, family: Family, status: Status) -> bool {
         fn any<T: Ord>(wanted: &BTreeSet<T>, found: &BTreeSet<T>) -> bool {
             wanted.is_empty() || !wanted.is_disjoint(found)
         }
         fn one<T: Ord>(wanted: &BTreeSet<T>, found: &T) -> bool {
             wanted.is_empty() || wanted.contains(found)
         }
-        self.routes.iter().enumerate().find(|(_, route)| {
-            let m = &route.matches;
-            one(&m.criticality, &subject.criticality)
-                && any(&m.service, &subject.services)
-                && one(&m.family, &family)
-                && one(&m.status, &status)
-                && (m.node.is_empty() || m.node.contains(node))
-                && any(&m.group, &subject.groups)
-                && any(&m.site, &subject.sites)
-                && one(&m.environment, &subject.environment)
-                && one(&m.need, &subject.need)
-        })
+        one(&self.criticality, &subject.criticality)
+            && any(&self.service, &subject.services)
+            && one(&self.family, &family)
+            && one(&self.status, &status)
+            && (self.node.is_empty() || self.node.contains(node))
+            && any(&self.group, &subject.groups)
+            && any(&self.site, &subject.sites)
+            && one(&self.environment, &subject.environment)
+            && one(&self.need, &subject.need)
     }
 }
 
@@ -291,6 +444,7 @@ mod tests {
                 traceability: 1,
             },
             runbook: None,
+            depends_on: BTreeSet::new(),
         };
         Rules {
             silent_after_ms: 120_000,
@@ -312,21 +466,7 @@ mod tests {
                 },
             )]
             .into(),
-            receivers: ["night".parse().unwrap(), "day".parse().unwrap()].into(),
-            routes: vec![
-                Route {
-                    matches: Match {
-                        criticality: [Criticality::Critical].into(),
-                        status: [Status::Critical, Status::Unknown].into(),
-                        ..Match::default()
-                    },
-                    notify: vec!["night".parse().unwrap()],
-                },
-                Route {
-                    notify: vec!["day".parse().unwrap()],
-                    ..Route::default()
-                },
-            ],
+            ..Rules::default()
         }
     }
 
@@ -346,23 +486,5 @@ mod tests {
         assert_eq!(weight("app-01", &["dossier"]), (Important, 3, Staging));
         assert_eq!(weight("stranger", &["mail"]), (Critical, 4, Production));
         assert_eq!(weight("stranger", &[]), (Critical, 4, Production));
-    }
-
-    #[test]
-    fn the_first_matching_route_decides() {
-        let rules = rules();
-        let route = |criticality, status| {
-            let subject = Subject {
-                criticality,
-                ..rules.own_subject()
-            };
-            rules
-                .route(&subject, "app-01", Family::Host, status)
-                .unwrap()
-                .0
-        };
-        assert_eq!(route(Criticality::Critical, Status::Critical), 0);
-        assert_eq!(route(Criticality::Critical, Status::Warning), 1);
-        assert_eq!(route(Criticality::Standard, Status::Critical), 1);
     }
 }

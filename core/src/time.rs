@@ -26,6 +26,24 @@ pub struct Now {
     pub elapsed: Elapsed,
 }
 
+/// [`Now`] as it is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct StoredNow {
+    /// Milliseconds since 1970.
+    pub wall_ms: i64,
+    /// Milliseconds of CLOCK_BOOTTIME.
+    pub elapsed_ms: u64,
+}
+
+/// An instant to come, on both clocks: within one boot the elapsed one counts, across boots the earlier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Deadline {
+    /// On the wall, if nothing steps.
+    pub wall_ms: i64,
+    /// Elapsed, within this boot.
+    pub elapsed_ms: u64,
+}
+
 impl Elapsed {
     /// This instant plus `duration_ms`, saturating.
     #[must_use]
@@ -80,6 +98,40 @@ impl<'de> Deserialize<'de> for Wall {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::parse(&text).map_err(de::Error::custom)
+    }
+}
+
+impl Deadline {
+    /// `after_ms` from now.
+    #[must_use]
+    pub fn after(now: Now, after_ms: u64) -> Self {
+        Self {
+            wall_ms: now.wall.0.saturating_add_unsigned(after_ms),
+            elapsed_ms: now.elapsed.0.saturating_add(after_ms),
+        }
+    }
+
+    /// Whether it has come.
+    #[must_use]
+    pub const fn is_past(self, now: Now) -> bool {
+        now.elapsed.0 >= self.elapsed_ms
+    }
+
+    /// The same deadline after a restart: what remained, or the wall's instant, whichever comes first.
+    #[must_use]
+    pub fn anchored(self, before: StoredNow, now: Now) -> Self {
+        let remained = self.elapsed_ms.saturating_sub(before.elapsed_ms);
+        let by_wall = u64::try_from(self.wall_ms.saturating_sub(now.wall.0)).unwrap_or(0);
+        Self::after(now, remained.min(by_wall))
+    }
+}
+
+impl From<Now> for StoredNow {
+    fn from(now: Now) -> Self {
+        Self {
+            wall_ms: now.wall.0,
+            elapsed_ms: now.elapsed.0,
+        }
     }
 }
 

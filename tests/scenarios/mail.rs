@@ -1,21 +1,36 @@
 //! Does a mail arrive, once and in its thread, whatever the mail server does?
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use vigie_core::status::Status;
-use vigie_tests::harness::{Collector, MailManner, MailServer, Webhook};
+use vigie_tests::harness::{Collector, DrivenClock, Flight, MailManner, MailServer, Webhook};
 
 use crate::fleet::{fleet, hand_agent};
 
+/// The nodes of these stories say nothing for a while.
+const PATIENT: &str = "silent_after = \"1h\"\n";
+
+/// A collector by a clock that walks: people get one mail a minute, and nobody wants to wait for it.
+async fn start(settings: String) -> (Collector, Flight) {
+    let clock = Arc::new(DrivenClock::new());
+    let collector = Collector::with(settings).clock(&clock).start().await;
+    let walk = clock.keep_walking();
+    (collector, walk)
+}
+
 /// Everything goes by mail to `equipe`.
 fn by_mail(server: &MailServer) -> String {
-    fleet(&["app-01"]) + &server.as_receiver("equipe") + "[[route]]\nnotify = [\"equipe\"]\n"
+    PATIENT.to_owned()
+        + &fleet(&["app-01"])
+        + &server.as_receiver("equipe")
+        + "[[route]]\nnotify = [\"equipe\"]\n"
 }
 
 /// Alarms about vigie itself go to `own`, all the rest to both.
 fn by_mail_and(server: &MailServer, own: &Webhook) -> String {
     let url = own.url();
-    fleet(&["app-01"])
+    PATIENT.to_owned()
+        + &fleet(&["app-01"])
         + &server.as_receiver("equipe")
         + &format!(
             r#"
@@ -33,7 +48,7 @@ fn by_mail_and(server: &MailServer, own: &Webhook) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failure_is_mailed_in_french_over_starttls_and_its_end_lands_in_the_same_thread() {
     let server = MailServer::start().await;
-    let collector = Collector::with(by_mail(&server)).start().await;
+    let (collector, _walk) = start(by_mail(&server)).await;
     let mut agent = hand_agent(&collector, "app-01", &["portail"]).await;
     let down = agent.finds("portail", None, Status::Critical);
     agent.hands_in(&[down]).await;
@@ -66,7 +81,7 @@ async fn a_failure_is_mailed_in_french_over_starttls_and_its_end_lands_in_the_sa
 async fn a_server_that_is_busy_gets_the_mail_later_and_once() {
     let server = MailServer::start().await;
     server.behave(MailManner::Answers(451));
-    let collector = Collector::with(by_mail(&server)).start().await;
+    let (collector, _walk) = start(by_mail(&server)).await;
     let mut agent = hand_agent(&collector, "app-01", &["portail"]).await;
     let down = agent.finds("portail", None, Status::Critical);
     agent.hands_in(&[down]).await;
@@ -87,7 +102,7 @@ async fn a_mailbox_that_is_refused_is_an_alarm_for_the_others_who_are_told_all_t
     let server = MailServer::start().await;
     let own = Webhook::start().await;
     server.behave(MailManner::RefusesRecipients(550));
-    let collector = Collector::with(by_mail_and(&server, &own)).start().await;
+    let (collector, _walk) = start(by_mail_and(&server, &own)).await;
     let mut agent = hand_agent(&collector, "app-01", &["portail"]).await;
     let down = agent.finds("portail", None, Status::Critical);
     agent.hands_in(&[down]).await;
@@ -111,7 +126,7 @@ async fn a_mailbox_that_is_refused_is_an_alarm_for_the_others_who_are_told_all_t
 async fn a_server_killed_between_taking_a_mail_and_saying_so_gets_it_once_more_under_the_same_id() {
     let mut server = MailServer::start().await;
     server.behave(MailManner::Dies);
-    let collector = Collector::with(by_mail(&server)).start().await;
+    let (collector, _walk) = start(by_mail(&server)).await;
     let mut agent = hand_agent(&collector, "app-01", &["portail"]).await;
     let down = agent.finds("portail", None, Status::Critical);
     agent.hands_in(&[down]).await;
@@ -119,6 +134,7 @@ async fn a_server_killed_between_taking_a_mail_and_saying_so_gets_it_once_more_u
     server.dies().await;
     server.behave(MailManner::Accepts);
     server.restart().await;
+    server.takes_so_many(2).await;
     let up = agent.finds("portail", None, Status::Ok);
     agent.hands_in(&[up]).await;
     server.takes("portail rétabli").await;
@@ -133,7 +149,7 @@ async fn a_password_that_is_wrong_is_told_and_the_right_one_counts_without_a_rel
     let server = MailServer::start().await;
     let own = Webhook::start().await;
     server.set_password("not it");
-    let collector = Collector::with(by_mail_and(&server, &own)).start().await;
+    let (collector, _walk) = start(by_mail_and(&server, &own)).await;
     let mut agent = hand_agent(&collector, "app-01", &["portail"]).await;
     let down = agent.finds("portail", None, Status::Critical);
     agent.hands_in(&[down]).await;

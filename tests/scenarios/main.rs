@@ -1,18 +1,25 @@
 //! What vigie promises, told as stories. One module for each question; `cargo test -p vigie-tests` runs them all.
 
+mod acknowledged;
+mod alertmanager_target;
 mod away;
 mod bad_input;
 mod bombs;
 mod fleet;
 mod full_disk;
+mod gateways;
 mod guarded;
 mod host_truth;
 mod hung_mount;
 mod identity;
+mod in_front;
+mod kept_quiet;
 mod killed;
 mod mail;
 mod metrics;
 mod metrics_outage;
+mod night;
+mod on_call;
 mod outage;
 mod quiet;
 mod random_run;

@@ -1,9 +1,18 @@
 //! The command line. Each command is a function that returns its exit code; what they print is for people unless
 //! `--json` is given.
 
+mod ack;
+mod coverage;
+mod exercise;
+mod explain;
 mod inventory;
+mod maintenance;
 mod operate;
 mod prepare;
+mod report;
+mod silence;
+mod test_routes;
+mod why;
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -73,6 +82,54 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say that you are on an alert: its steps stop
+    #[command(after_help = "Example: vigie-collector ack 1841 1843 --for 2h
+         vigie-collector ack --undo 1841")]
+    Ack(ack::Ack),
+    /// End an alert that nothing else ends: what a sender opened, an exercise
+    #[command(after_help = "Example: vigie-collector end 1841 --reason \"Prometheus was rebuilt\"")]
+    End(ack::End),
+    /// Keep alerts quiet for at most 8 hours; they are still recorded, and told when it ends
+    #[command(
+        after_help = "Example: vigie-collector silence --node app-01 --family tls --preview
+         vigie-collector silence --node app-01 --family tls --for 2h --reason \"certificat en cours\"
+         vigie-collector silence end 12"
+    )]
+    Silence(Box<silence::Silence>),
+    /// Work on machines
+    #[command(subcommand)]
+    Maintenance(maintenance::Maintenance),
+    /// Tell a receiver an exercise and follow it; exit code 1 when it is not accepted in time
+    #[command(
+        after_help = "Example: vigie-collector test-receiver astreinte --until-acknowledged --wait 15m"
+    )]
+    TestReceiver(exercise::TestReceiver),
+    /// What would happen to an alert at a moment: which route, who is told, what each step does, what is held until when
+    #[command(
+        after_help = "Example: vigie-collector explain --at \"2026-12-25 03:00\" --service dossier-patient --status critical
+         vigie-collector explain --at \"2026-12-25 03:00\" --if portail=critical --node app-01 --json"
+    )]
+    Explain(explain::Explain),
+    /// Every instant to come at which nobody would be told of a critical service; exit code 1 if there is any
+    #[command(after_help = "Example: vigie-collector prove-coverage --days 400")]
+    ProveCoverage(coverage::ProveCoverage),
+    /// Check files of expectations: at a time, if something happens, who hears of it; exit code 1 if one is not met
+    #[command(
+        after_help = "Example: vigie-collector --config collector.toml test-routes routes.toml"
+    )]
+    TestRoutes(test_routes::TestRoutes),
+    /// What happened to an alert and why, from the log; exit code 1 when the log is decided otherwise now
+    #[command(after_help = "Example: vigie-collector why 1841")]
+    Why {
+        /// The alert's number
+        number: u64,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// What the log says of a longer time
+    #[command(subcommand)]
+    Report(Report),
     /// Every field that can reach the collector and leave it
     DataInventory {
         /// Print JSON
@@ -168,6 +225,26 @@ pub enum Plan {
     },
 }
 
+/// `report …`
+#[derive(Debug, Subcommand)]
+pub enum Report {
+    /// What silences and maintenance kept quiet, and who would have been told
+    #[command(
+        after_help = "Example: vigie-collector report would-have-told --since \"2026-11-22 18:00\" --until 2026-11-29"
+    )]
+    WouldHaveTold {
+        /// Only what was kept quiet from then on
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Only what was kept quiet before
+        #[arg(long, value_name = "TIME")]
+        until: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 /// `clock …`
 #[derive(Debug, Subcommand)]
 pub enum ClockCommand {
@@ -196,6 +273,15 @@ pub async fn carry_out(arguments: Arguments, variables: Vec<(OsString, OsString)
             operate::token(&config, variables, Holder::Node(node), true).await
         }
         Command::Status { json } => operate::status(&config, variables, json).await,
+        Command::Ack(ack) => ack::ack(asked(&config, variables), ack).await,
+        Command::End(end) => ack::end(asked(&config, variables), end).await,
+        Command::Silence(silence) => silence::silence(asked(&config, variables), *silence).await,
+        Command::Maintenance(maintenance) => {
+            maintenance::maintenance(asked(&config, variables), maintenance).await
+        }
+        Command::TestReceiver(test) => {
+            exercise::test_receiver(asked(&config, variables), test).await
+        }
         Command::Node(Node::List { json }) => operate::node_list(&config, variables, json).await,
         Command::Node(Node::Retire { node }) => operate::retire(&config, variables, node).await,
         Command::Node(Node::Deny { node }) => operate::deny(&config, variables, node, true).await,
@@ -213,8 +299,20 @@ pub async fn carry_out(arguments: Arguments, variables: Vec<(OsString, OsString)
             operate::deny_sender(&config, variables, sender, false).await
         }
         Command::Plan(Plan::Confirm { node }) => operate::confirm(&config, variables, node).await,
+        Command::Explain(explain) => explain::run(&config, variables, explain).await,
+        Command::ProveCoverage(prove) => coverage::run(&config, variables, &prove),
+        Command::TestRoutes(test) => test_routes::run(&config, variables, &test),
+        Command::Why { number, json } => why::why(&config, variables, number, json).await,
+        Command::Report(Report::WouldHaveTold { since, until, json }) => {
+            report::would_have_told(&config, variables, since.as_deref(), until.as_deref(), json)
+                .await
+        }
         Command::Clock(ClockCommand::Confirm) => operate::clock_confirm(&config, variables).await,
     }
+}
+
+fn asked(config: &std::path::Path, variables: Vec<(OsString, OsString)>) -> operate::Asked<'_> {
+    operate::Asked { config, variables }
 }
 
 #[cfg(test)]

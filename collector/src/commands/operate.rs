@@ -17,18 +17,57 @@ use crate::{
 
 type Variables = Vec<(OsString, OsString)>;
 
+/// Which collector is asked: the one with these settings.
+pub(super) struct Asked<'a> {
+    /// Its settings file.
+    pub(super) config: &'a Path,
+    /// Variables that override it.
+    pub(super) variables: Variables,
+}
+
+/// Asks, and prints why not if it is refused.
+pub(super) async fn ask_running(asked: Asked<'_>, question: Question) -> Result<Value, Exit> {
+    let (value, _) = ask_running_with_settings(asked, question).await?;
+    Ok(value)
+}
+
+/// As [`ask_running`], with the settings by which the collector was found.
+pub(super) async fn ask_running_with_settings(
+    asked: Asked<'_>,
+    question: Question,
+) -> Result<(Value, settings::Settings), Exit> {
+    let settings = asked.settings()?;
+    let value = ask_at(&settings.data_dir, &question).await?;
+    Ok((value, settings))
+}
+
+impl Asked<'_> {
+    /// Its settings; prints what is wrong with them.
+    pub(super) fn settings(self) -> Result<settings::Settings, Exit> {
+        settings::load(self.config, self.variables).map_err(|mistakes| {
+            eprintln!("{mistakes}");
+            Exit::Usage
+        })
+    }
+}
+
 /// Asks, and prints why not if it is refused.
 async fn answer(
     config: &Path,
     variables: Variables,
     question: Question,
 ) -> Result<(Value, settings::Settings), Exit> {
-    let settings = settings::load(config, variables).map_err(|mistakes| {
-        eprintln!("{mistakes}");
-        Exit::Usage
-    })?;
-    match ask(&settings.data_dir, &question).await {
-        Ok(Answer::Done(value)) => Ok((value, settings)),
+    ask_running_with_settings(Asked { config, variables }, question).await
+}
+
+/// Asks the collector that runs on a data folder what it would not refuse, and prints why not.
+pub(super) async fn ask_at(data_dir: &Path, question: &Question) -> Result<Value, Exit> {
+    if let Err(wrong) = question.judge() {
+        eprintln!("{wrong}");
+        return Err(Exit::Usage);
+    }
+    match ask(data_dir, question).await {
+        Ok(Answer::Done(value)) => Ok(value),
         Ok(Answer::Refused { error, mend }) => {
             eprintln!("{error}; {mend}");
             Err(Exit::Finding)

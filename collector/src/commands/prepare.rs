@@ -15,6 +15,7 @@ use vigie_platform::{
     process::Exit,
 };
 
+use super::coverage;
 use crate::{
     identity::{Pki, authority::ServerNames},
     settings,
@@ -41,6 +42,9 @@ pub(super) fn check_config(config: &Path, variables: Vec<(OsString, OsString)>) 
     match settings::load(config, variables) {
         Ok(settings) => {
             println!("{}: no mistakes\n{}", config.display(), settings.summary());
+            for warning in coverage::warnings(&settings, SystemClock.wall()) {
+                println!("warning    {warning}");
+            }
             if settings.rules.routes.is_empty() {
                 println!(
                     "No [[route]] and no [receiver.N]: alerts are kept and shown by `status`, nobody is told."

@@ -52,3 +52,59 @@ fn every_command_about_senders_shows_an_example() {
         .collect();
     assert_eq!(names, ["list", "retire", "deny", "allow"]);
 }
+
+#[test]
+fn every_command_about_alerts_shows_an_example() {
+    let cli = Arguments::command();
+    for path in [
+        "ack",
+        "end",
+        "silence",
+        "silence list",
+        "silence end",
+        "maintenance start",
+        "maintenance end",
+        "maintenance list",
+        "test-receiver",
+    ] {
+        let command = path
+            .split(' ')
+            .try_fold(&cli, |command, name| command.find_subcommand(name));
+        let help = command.and_then(clap::Command::get_after_help);
+        let help = help.map(ToString::to_string).unwrap_or_default();
+        assert!(help.contains(&format!("vigie-collector {path}")), "{path}");
+    }
+}
+
+#[test]
+fn an_acknowledgement_names_alerts_or_undoes_one() {
+    use clap::error::ErrorKind;
+    for good in ["1841", "1841 #1843 --for 2h", "--undo 1841", "1841 --json"] {
+        assert!(
+            parse(&format!("vigie-collector ack {good}")).is_ok(),
+            "{good}"
+        );
+    }
+    for (line, refused) in [
+        ("", ErrorKind::MissingRequiredArgument),
+        ("--for 2h", ErrorKind::MissingRequiredArgument),
+        ("1841 --undo 1841", ErrorKind::ArgumentConflict),
+        ("--undo 1841 --for 2h", ErrorKind::ArgumentConflict),
+        ("all", ErrorKind::ValueValidation),
+        ("1841 --for soon", ErrorKind::ValueValidation),
+    ] {
+        let got = parse(&format!("vigie-collector ack {line}")).unwrap_err();
+        assert_eq!(got, refused, "{line}");
+    }
+}
+
+#[test]
+fn maintenance_has_a_length_and_a_reason() {
+    use clap::error::ErrorKind;
+    let start = "vigie-collector maintenance start --node app-01";
+    assert!(parse(&format!("{start} --for 2h --reason noyau")).is_ok());
+    for missing in ["--for 2h", "--reason noyau"] {
+        let got = parse(&format!("{start} {missing}")).unwrap_err();
+        assert_eq!(got, ErrorKind::MissingRequiredArgument);
+    }
+}

@@ -1,4 +1,4 @@
-//! What became of tries, by receiver, for metrics. Counts and decides nothing.
+//! What became of tries, by destination, for metrics. Counts and decides nothing.
 
 use std::{
     collections::BTreeMap,
@@ -8,15 +8,15 @@ use std::{
     },
 };
 
-use vigie_core::id::ReceiverName;
+use vigie_core::destination::Destination;
 
 use super::{queue::Answer, target::Outcome};
 
-/// The receivers' counters. A receiver that leaves the settings keeps its own until the program ends.
+/// The destinations' counters. One that leaves the settings keeps its own until the program ends.
 #[derive(Debug, Default)]
-pub struct Counters(RwLock<BTreeMap<ReceiverName, Arc<ReceiverCounters>>>);
+pub struct Counters(RwLock<BTreeMap<Destination, Arc<ReceiverCounters>>>);
 
-/// Counters of one receiver.
+/// Counters of one destination.
 #[derive(Debug, Default)]
 pub struct ReceiverCounters {
     accepted: AtomicU64,
@@ -31,22 +31,22 @@ pub struct ReceiverCounters {
 }
 
 impl Counters {
-    /// The counters of one receiver, which begin with the first sight of it.
+    /// The counters of one destination, which begin with the first sight of it.
     #[must_use]
-    pub fn of(&self, receiver: &ReceiverName) -> Arc<ReceiverCounters> {
+    pub fn of(&self, to: &Destination) -> Arc<ReceiverCounters> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(counters) = known.get(receiver) {
+        if let Some(counters) = known.get(to) {
             return Arc::clone(counters);
         }
         drop(known);
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(known.entry(receiver.clone()).or_default())
+        Arc::clone(known.entry(to.clone()).or_default())
     }
 
-    /// Receiver, result and count of everything so far; see [`ReceiverCounters::results`].
+    /// Destination, result and count of everything so far; see [`ReceiverCounters::results`].
     #[must_use]
     pub fn counts(&self) -> Vec<(String, &'static str, u64)> {
-        let of_one = |(name, counters): (ReceiverName, Arc<ReceiverCounters>)| {
+        let of_one = |(name, counters): (Destination, Arc<ReceiverCounters>)| {
             counters
                 .results()
                 .map(|(result, count)| (name.to_string(), result, count))
@@ -54,9 +54,9 @@ impl Counters {
         self.all().into_iter().flat_map(of_one).collect()
     }
 
-    /// Everything, in the order of names.
+    /// Everything, in the order of destinations.
     #[must_use]
-    pub fn all(&self) -> Vec<(ReceiverName, Arc<ReceiverCounters>)> {
+    pub fn all(&self) -> Vec<(Destination, Arc<ReceiverCounters>)> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         known
             .iter()
@@ -66,7 +66,7 @@ impl Counters {
 }
 
 impl ReceiverCounters {
-    /// Tries and messages by result, for `vigie_deliveries_total{receiver,result}`: `accepted`, `busy` (HTTP 429 and 5xx,
+    /// Tries (each of one or more messages) and messages by result, for `vigie_deliveries_total{receiver,result}`: `accepted`, `busy` (HTTP 429 and 5xx,
     /// SMTP 4yz), `refused` (any other answer) and `no_answer` count tries; `undeliverable` (no such receiver any more)
     /// and `lost` (unlogged, and no room or no receiver) count messages; `recipient_refused` counts recipients of mail
     /// whom the server refused for good while others of the same receiver got it.

@@ -1,4 +1,4 @@
-//! One try to tell a receiver by mail: the message with its headers, the conversation, and what its answers mean.
+//! One try to tell somebody by mail: a batch with its headers, the conversation, and what its answers mean.
 //!
 //! ```text
 //!   connect, encrypt, log in ── MAIL ── RCPT … ── DATA ── message ── 250: accepted
@@ -7,14 +7,16 @@
 //!                                            4xx: asked again alone, 5xx: said and counted
 //! ```
 //! - Accepted means that the mail server has it; whether somebody reads it, nobody knows.
-//! - A repeated message has the same `Message-ID`. Whoever we know to have it is not sent it again by this program; after a
-//!   restart they may be, once.
+//! - A mail goes by the name of the first message in it, and so does a repeated one. Whoever is known to have a message is
+//!   not sent it again while others still lack it; after a restart they may be, once.
+//! - What is said of one alert stands in one thread, its end too (`In-Reply-To`, `References`).
 //! - No answer's text decides anything, and neither it nor the password is logged above `debug`.
 //!
 //! Dropped half way, nobody knows whether the server has the message; it goes again under the same id.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    borrow::Cow,
+    collections::HashMap,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
@@ -29,7 +31,7 @@ use lettre::{
     transport::smtp::{
         self,
         client::AsyncSmtpConnection,
-        commands::{Data, Mail as MailFrom, Rcpt},
+        commands::{Data, Mail as MailFrom, Rcpt, Rset},
     },
 };
 use rustls_pki_types::ServerName;
@@ -37,26 +39,29 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 use vigie_core::{
     alert::Message,
+    destination::Destination,
     digest::Digest,
-    id::ReceiverName,
-    mail::{self, MailIds},
-    reason::message::Language,
     time::Wall,
+    wording::{self, MailIds},
 };
 
 use super::{
+    http::{secret, trust},
     queue::Answer,
     smtp::{Encryption, SmtpError, connect},
-    target::{Outcome, TargetError, trust},
+    target::{Outcome, TargetError, Told},
 };
-use crate::settings::{self, MailAddress, SmtpTls};
+use crate::settings::{self, Detail, MailAddress, SmtpTls};
 
 /// How long a server may take for its goodbye; by then the answer is known.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many messages may have reached some of their recipients and not others; as many as a queue holds. Of one more it
 /// is not remembered, and those who have it get it again.
-const PARTLY_TOLD_MAX: usize = super::queue::QUEUE_LEN_MAX;
+const PARTLY_TOLD_MAX: usize = super::queue::PACED_LEN_MAX + super::queue::UNLOGGED_LEN_MAX;
+
+/// How many recipients may be among those who have one that others have not; more than one destination has.
+const NAMES_MAX: usize = u64::BITS as usize;
 
 /// What the mail is from, beside its address.
 const FROM_NAME: &str = "vigie";
@@ -64,7 +69,7 @@ const FROM_NAME: &str = "vigie";
 /// RFC 3834 §5: nobody on holiday answers this.
 const AUTO_SUBMITTED: &str = "Auto-Submitted";
 
-/// A receiver's mail.
+/// The mail of one destination.
 pub(super) struct Email {
     settings: settings::Email,
     encryption: Option<Encryption>,
@@ -72,8 +77,54 @@ pub(super) struct Email {
     partly_told: Arc<Mutex<PartlyTold>>,
 }
 
-/// By message, those of its recipients who have it.
-type PartlyTold = HashMap<Digest, BTreeSet<String>>;
+/// Who has what, as long as others have not.
+#[derive(Default)]
+struct PartlyTold {
+    /// Recipients, by their bit.
+    names: Vec<String>,
+    /// By message, those of its recipients who have it.
+    by_message: HashMap<Digest, u64>,
+}
+
+impl PartlyTold {
+    fn has(&self, name: &str, message: &Message) -> bool {
+        let bit = self.names.iter().position(|known| known == name);
+        let told = self.by_message.get(&message.key);
+        bit.zip(told)
+            .is_some_and(|(bit, told)| told >> bit & 1 == 1)
+    }
+
+    fn remember(&mut self, name: &str, batch: &[Message]) {
+        let known = self.names.iter().position(|known| known == name);
+        let bit = known.unwrap_or(self.names.len());
+        if bit >= NAMES_MAX {
+            return;
+        }
+        if known.is_none() {
+            self.names.push(name.to_owned());
+        }
+        for Message { key, .. } in batch {
+            if self.by_message.len() < PARTLY_TOLD_MAX || self.by_message.contains_key(key) {
+                *self.by_message.entry(*key).or_default() |= 1 << bit;
+            }
+        }
+    }
+
+    fn forget(&mut self, batch: &[Message]) {
+        for message in batch {
+            self.by_message.remove(&message.key);
+        }
+        if self.by_message.is_empty() {
+            *self = Self::default();
+        }
+    }
+}
+
+/// Those recipients who get the same mail, and what of a batch it tells them.
+struct Share<'b> {
+    to: Vec<Address>,
+    batch: Cow<'b, [Message]>,
+}
 
 impl fmt::Debug for Email {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -92,8 +143,12 @@ enum TryError {
         #[source]
         source: smtp::Error,
     },
-    #[error("the mail server took nobody of the recipients (the last answer was {code})")]
-    Nobody { code: u16 },
+    #[error("the mail server does not take all recipients (the last answer was {code})")]
+    Recipients { code: u16 },
+    #[error("no answer in time")]
+    Late,
+    #[error("cannot write the mail")]
+    Unwritten,
 }
 
 impl TryError {
@@ -113,8 +168,11 @@ impl TryError {
                     busy(code)
                 }
             }),
-            Self::Nobody { code } if is_for_good(*code) => Answer::Refused { http_status: *code },
-            Self::Nobody { code } => busy(*code),
+            Self::Recipients { code } if is_for_good(*code) => {
+                Answer::Refused { http_status: *code }
+            }
+            Self::Recipients { code } => busy(*code),
+            Self::Late | Self::Unwritten => Answer::None,
         }
     }
 }
@@ -134,41 +192,26 @@ struct Recipients {
     refused: Vec<(Address, u16)>,
 }
 
-/// Where a conversation stands before the message.
-enum Prepared {
-    /// The server waits for it.
-    Open(AsyncSmtpConnection, Recipients),
-    /// Some have it from a try before, and nobody else will ever take it.
-    Told(Recipients),
-}
-
 impl Email {
     /// Reads everything that mail needs. Blocks on files.
-    pub(super) fn open(
-        settings: &settings::Email,
-        receiver: &ReceiverName,
-    ) -> Result<Self, TargetError> {
+    pub(super) fn open(settings: &settings::Email, to: &Destination) -> Result<Self, TargetError> {
         let smtp = &settings.smtp;
         if let Some(login) = &smtp.login {
             // Read again at each connection; here so that the person who changes it learns of a mistake.
-            let read = login.password_file.read();
-            read.map_err(|source| TargetError::Secret {
-                receiver: receiver.to_string(),
-                source,
-            })?;
+            secret(&login.password_file, to)?;
         }
         let encryption = match smtp.tls {
             SmtpTls::None => None,
             SmtpTls::Starttls | SmtpTls::Tls => {
                 let config = trust("smtp", smtp.ca_file.as_deref()).map_err(|source| {
                     TargetError::Trust {
-                        receiver: receiver.to_string(),
+                        to: to.to_string(),
                         source,
                     }
                 })?;
                 let name =
                     ServerName::try_from(smtp.host.clone()).map_err(|_| TargetError::Host {
-                        receiver: receiver.to_string(),
+                        to: to.to_string(),
                         host: smtp.host.clone(),
                     })?;
                 Some(Encryption {
@@ -184,84 +227,116 @@ impl Email {
         })
     }
 
-    /// Knows what the same receiver's mail knew under settings that are not in force any more.
+    /// Knows what the same destination's mail knew under settings that are not in force any more.
     pub(super) fn carry_on(&mut self, before: &Self) {
         self.partly_told = Arc::clone(&before.partly_told);
     }
 
-    /// Tries once. Everything up to the message takes at most `try_timeout`, the message and its answer as much again: a
-    /// server may look at it for a while, and whoever gives up then makes it come twice.
-    pub(super) async fn send(
-        &self,
-        receiver: &ReceiverName,
-        language: Language,
-        message: &Message,
-        now: Wall,
-        try_timeout: Duration,
-    ) -> Outcome {
-        let Some(written) = self.write(language, message, now) else {
-            // Cannot happen with settings that were judged; somebody has to look if it does.
-            warn!(%receiver, number = message.number, "cannot write the mail");
-            return Outcome::of(Answer::None);
-        };
-        let prepared = timeout(try_timeout, self.prepare(message.key)).await;
-        let (mut connection, recipients) = match prepared {
-            Ok(Ok(Prepared::Open(connection, recipients))) => (connection, recipients),
-            Ok(Ok(Prepared::Told(recipients))) => return self.done(receiver, message, &recipients),
-            Ok(Err(error)) => {
-                debug!(%receiver, cause = &error as &dyn std::error::Error, "not accepted");
-                return Outcome::of(error.answer());
-            }
-            Err(_) => {
-                debug!(%receiver, "no answer in time");
-                return Outcome::of(Answer::None);
+    /// Tries once. Everything up to a message takes at most the limit of a try, and all of it twice as much: a server may
+    /// look at a message for a while, and whoever gives up then makes it come twice.
+    pub(super) async fn send(&self, told: &Told<'_>, batch: &[Message]) -> Outcome {
+        let to = told.destination;
+        let mut connection = None;
+        let mut refused = Vec::new();
+        let tried = self.send_shares(told, batch, &mut connection, &mut refused);
+        let tried = timeout(told.limit * 2, tried)
+            .await
+            .unwrap_or(Err(TryError::Late));
+        let outcome = match &tried {
+            Ok(()) => self.done(to, batch, &refused),
+            Err(error) => {
+                if matches!(error, TryError::Unwritten) {
+                    // Cannot happen with settings that were judged; somebody has to look if it does.
+                    warn!(%to, "cannot write the mail");
+                }
+                debug!(%to, cause = error as &dyn std::error::Error, "not accepted");
+                Outcome::of(error.answer())
             }
         };
-        let answer = match timeout(try_timeout, connection.message(&written)).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(source)) => {
-                let what = "the message";
-                let error = TryError::Said { what, source };
-                debug!(%receiver, cause = &error as &dyn std::error::Error, "not accepted");
-                Err(error.answer())
-            }
-            Err(_) => {
-                debug!(%receiver, "no answer to the message in time");
-                return Outcome::of(Answer::None);
-            }
-        };
-        let outcome = match (answer, recipients.later) {
-            (Err(answer), _) => Outcome::of(answer),
-            (Ok(()), None) => self.done(receiver, message, &recipients),
-            (Ok(()), Some(http_status)) => {
-                self.remember(message.key, &recipients.accepted);
-                Outcome::of(Answer::Busy {
-                    http_status,
-                    retry_after_ms: None,
-                })
-            }
-        };
-        let _goodbye = timeout(QUIT_TIMEOUT, connection.quit()).await;
+        if let (Ok(()) | Err(TryError::Recipients { .. }), Some(mut connection)) =
+            (tried, connection)
+        {
+            let _goodbye = timeout(QUIT_TIMEOUT, connection.quit()).await;
+        }
         outcome
     }
 
-    /// Everything before the message itself.
-    async fn prepare(&self, key: Digest) -> Result<Prepared, TryError> {
-        let mut connection = connect(&self.settings.smtp, self.encryption.as_ref())
-            .await
-            .map_err(TryError::Connect)?;
+    /// Tells each recipient what they have not been told yet; who lacks least comes first, since who lacks more could not
+    /// be told the last time either.
+    async fn send_shares(
+        &self,
+        told: &Told<'_>,
+        batch: &[Message],
+        connection: &mut Option<AsyncSmtpConnection>,
+        refused: &mut Vec<(Address, u16)>,
+    ) -> Result<(), TryError> {
+        let shares = self.shares(batch);
+        let asked: usize = shares.iter().map(|share| share.to.len()).sum();
+        let mut is_told = asked < self.settings.to.len();
+        let mut is_abandoned = false;
+        let mut later = None;
+        for share in &shares {
+            let written = self.write(told, &share.batch).ok_or(TryError::Unwritten)?;
+            let opened = async {
+                let connection = self.connected(connection).await?;
+                let recipients = self.envelope(connection, &share.to, is_abandoned).await?;
+                Ok((connection, recipients))
+            };
+            let opened = timeout(told.limit, opened).await;
+            let (connection, recipients) = opened.unwrap_or(Err(TryError::Late))?;
+            refused.extend(recipients.refused);
+            later = recipients.later.or(later);
+            is_abandoned = recipients.accepted.is_empty();
+            if is_abandoned {
+                continue;
+            }
+            let what = "the message";
+            let sent = connection.message(&written).await;
+            sent.map_err(|source| TryError::Said { what, source })?;
+            is_told = true;
+            let mut partly_told = self.lock();
+            for to in &recipients.accepted {
+                partly_told.remember(to.as_ref(), &share.batch);
+            }
+        }
+        let last = refused.last().map(|(_, code)| *code);
+        match later.or(last.filter(|_| !is_told)) {
+            Some(code) => Err(TryError::Recipients { code }),
+            None => Ok(()),
+        }
+    }
+
+    async fn connected<'c>(
+        &self,
+        connection: &'c mut Option<AsyncSmtpConnection>,
+    ) -> Result<&'c mut AsyncSmtpConnection, TryError> {
+        if let Some(open) = connection {
+            return Ok(open);
+        }
+        let opened = connect(&self.settings.smtp, self.encryption.as_ref()).await;
+        Ok(connection.insert(opened.map_err(TryError::Connect)?))
+    }
+
+    /// Says who the mail is from and to, and, if it takes anybody, that the message comes. `is_abandoned`: the one before
+    /// had no message.
+    async fn envelope(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        all: &[Address],
+        is_abandoned: bool,
+    ) -> Result<Recipients, TryError> {
         let said = |what| move |source| TryError::Said { what, source };
+        if is_abandoned {
+            let reset = connection.command(Rset).await;
+            reset.map_err(said("that it begins anew"))?;
+        }
         let from = self.settings.smtp.from.address().clone();
         connection
             .command(MailFrom::new(Some(from), Vec::new()))
             .await
             .map_err(said("the sender"))?;
-        let told = self.lock().get(&key).cloned().unwrap_or_default();
         let mut recipients = Recipients::default();
-        for to in self.settings.to.iter().map(MailAddress::address) {
-            if told.contains(AsRef::<str>::as_ref(to)) {
-                continue;
-            }
+        for to in all {
             match connection.command(Rcpt::new(to.clone(), Vec::new())).await {
                 Ok(_) => recipients.accepted.push(to.clone()),
                 Err(source) => match source.status().map(u16::from) {
@@ -272,40 +347,56 @@ impl Email {
                 },
             }
         }
-        if recipients.accepted.is_empty() {
-            let last = recipients.refused.last().map(|(_, code)| *code);
-            return match (recipients.later, last) {
-                (Some(code), _) => Err(TryError::Nobody { code }),
-                (None, Some(code)) if told.is_empty() => Err(TryError::Nobody { code }),
-                (None, _) => Ok(Prepared::Told(recipients)),
-            };
+        if !recipients.accepted.is_empty() {
+            connection
+                .command(Data)
+                .await
+                .map_err(said("the wish to send"))?;
         }
-        connection
-            .command(Data)
-            .await
-            .map_err(said("the wish to send"))?;
-        Ok(Prepared::Open(connection, recipients))
+        Ok(recipients)
+    }
+
+    /// What each recipient has not been told yet. The batch may have grown since some were told, and they are told the
+    /// rest only: else one full mailbox would bring everybody else the same mail every minute.
+    fn shares<'b>(&self, batch: &'b [Message]) -> Vec<Share<'b>> {
+        let mut shares: Vec<(Vec<usize>, Vec<Address>)> = Vec::new();
+        let partly_told = self.lock();
+        for to in self.settings.to.iter().map(MailAddress::address) {
+            let lacks = |message| !partly_told.has(to.as_ref(), message);
+            let lacking = (0..).zip(batch).filter(|(_, message)| lacks(message));
+            let lacking: Vec<usize> = lacking.map(|(index, _)| index).collect();
+            if lacking.is_empty() {
+                continue;
+            }
+            match shares.iter_mut().find(|(same, _)| *same == lacking) {
+                Some((_, all)) => all.push(to.clone()),
+                None => shares.push((lacking, vec![to.clone()])),
+            }
+        }
+        drop(partly_told);
+        shares.sort_by_key(|(lacking, _)| lacking.len());
+        let share = |(lacking, to): (Vec<usize>, Vec<Address>)| Share {
+            batch: if lacking.len() == batch.len() {
+                Cow::Borrowed(batch)
+            } else {
+                let lacking = lacking.iter().filter_map(|index| batch.get(*index));
+                Cow::Owned(lacking.cloned().collect())
+            },
+            to,
+        };
+        shares.into_iter().map(share).collect()
     }
 
     /// The message is where it can be: those who were refused for good are said and counted.
-    fn done(&self, receiver: &ReceiverName, message: &Message, recipients: &Recipients) -> Outcome {
-        self.lock().remove(&message.key);
-        for (address, code) in &recipients.refused {
-            warn!(%receiver, number = message.number, %address, code, "the mail server refuses a recipient; the others have the message");
+    fn done(&self, to: &Destination, batch: &[Message], refused: &[(Address, u16)]) -> Outcome {
+        self.lock().forget(batch);
+        for (address, code) in refused {
+            warn!(%to, %address, code, "the mail server refuses a recipient; the others have the message");
         }
         Outcome {
             answer: Answer::Accepted,
-            recipients_refused: recipients.refused.len() as u64,
+            recipients_refused: refused.len() as u64,
         }
-    }
-
-    fn remember(&self, key: Digest, accepted: &[Address]) {
-        let mut partly_told = self.lock();
-        if partly_told.len() >= PARTLY_TOLD_MAX && !partly_told.contains_key(&key) {
-            return;
-        }
-        let names = accepted.iter().map(ToString::to_string);
-        partly_told.entry(key).or_default().extend(names);
     }
 
     fn lock(&self) -> MutexGuard<'_, PartlyTold> {
@@ -316,26 +407,32 @@ impl Email {
     }
 
     /// The whole message, headers and body, ready for `DATA`.
-    fn write(&self, language: Language, message: &Message, now: Wall) -> Option<Vec<u8>> {
-        let mail::Mail {
+    fn write(&self, told: &Told<'_>, batch: &[Message]) -> Option<Vec<u8>> {
+        let wording::Mail {
             subject,
             text,
             html,
-        } = mail::compose(language, message);
+        } = match told.detail {
+            Detail::Full => wording::mail(told.voice, batch),
+            Detail::Minimal => wording::minimal_mail(told.voice, batch),
+        };
+        let lead = batch.first()?;
         let from = self.settings.smtp.from.address();
         let id = |left: &str| format!("<{left}@{}>", from.domain());
-        let ids = MailIds::of(message);
+        let ids = MailIds::of(batch);
         let mut builder = lettre::Message::builder()
             .from(Mailbox::new(Some(FROM_NAME.to_owned()), from.clone()))
-            .date(date(now))
+            .date(date(told.now))
             .message_id(Some(id(&ids.own)))
             .subject(subject)
             .raw_header(HeaderValue::new(
                 HeaderName::new_from_ascii_str(AUTO_SUBMITTED),
                 "auto-generated".to_owned(),
             ));
-        if let Some(opening) = &ids.opening {
-            builder = builder.in_reply_to(id(opening)).references(id(opening));
+        if !ids.thread.is_empty() {
+            let threads: Vec<String> = ids.thread.iter().map(|left| id(left)).collect();
+            let threads = threads.join(" ");
+            builder = builder.in_reply_to(threads.clone()).references(threads);
         }
         for to in &self.settings.to {
             builder = builder.to(Mailbox::new(None, to.address().clone()));
@@ -348,7 +445,7 @@ impl Email {
         };
         // A boundary of its own, so that a message sent again is the same byte for byte but for its date.
         let body = MultiPart::alternative()
-            .boundary(format!("vigie-{}", message.key))
+            .boundary(format!("vigie-{}", lead.key))
             .singlepart(part(ContentType::TEXT_PLAIN, text))
             .singlepart(part(ContentType::TEXT_HTML, html));
         builder

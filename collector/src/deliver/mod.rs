@@ -1,22 +1,30 @@
 //! Telling people: takes messages of the outbox and posts each until its receiver has accepted it.
 //!
-//! [`Delivery::run`] is one task for all receivers; [`queue`] decides what goes when, [`target`] makes one try, by HTTP or
-//! by mail (`email`, `smtp`); [`webhook`] and [`alertmanager`] say what a message looks like. It owns no memory that matters: what is not accepted
-//! is in the outbox, on disk, and is offered again after a restart under the same key, so that a receiver can drop what
-//! it has already. It never writes the outbox; it *reports* ([`Report`]), and the engine writes.
+//! [`Delivery::run`] is one task for all destinations; [`queue`] decides what goes when and what goes together, [`target`]
+//! makes one try. It owns no memory that matters: what is not accepted is in the outbox, on disk, and is offered again
+//! after a restart under the same key, so that a receiver can drop what it has already. It never writes the outbox; it
+//! *reports* ([`Report`]), and the engine writes.
 //!
-//! - Messages of different alerts go side by side, those of one alert in order; see [`queue`].
-//! - One receiver that hangs or refuses costs the others nothing.
+//! - Machines get one message each, side by side; people get all that waits at once, and not too often; see [`queue`].
+//! - One destination that hangs or refuses costs the others nothing.
 //! - What does not fit into memory stays in the outbox and is asked for ([`Report::Refill`]).
-//! - A message whose receiver is not in the settings any more cannot be told: [`Report::Undeliverable`].
+//! - A message whose destination is not in the settings any more cannot be told: [`Report::Undeliverable`].
 //!
 //! Cancelled ([`Delivery::run`] dropped), tries under way are cut, and nobody knows what became of them. Asked to stop,
 //! it begins no more tries and waits for those under way. A full disk does not concern it: [`Deliverer::take_unlogged`]
 //! is how pages go out when nothing can be written.
 
 pub mod alertmanager;
+mod alertmanager_api;
+mod chat;
 pub mod counters;
 mod email;
+pub(crate) mod http;
+mod http_template;
+mod ntfy;
+mod pagerduty;
+#[cfg(test)]
+mod provider;
 pub mod queue;
 mod smtp;
 pub mod target;
@@ -38,9 +46,9 @@ use tokio::{
 use tracing::{error, info, warn};
 use vigie_core::{
     alert::Message,
+    destination::Destination,
     digest::Digest,
     fleet::Event,
-    id::ReceiverName,
     time::{Elapsed, Wall},
 };
 use vigie_platform::clock::{Clock, wait_until};
@@ -52,7 +60,7 @@ pub use self::{
     },
 };
 use self::{
-    queue::{Logged, Queue, Turned},
+    queue::{Logged, Pacing, Queue, Turned, Verdict},
     target::REQUEST_TIMEOUT,
 };
 use crate::{engine::Courier, outside_watch::Health};
@@ -66,30 +74,34 @@ const HEARTBEAT_MS: u64 = 5_000;
 /// What the engine has to know. An event that could not be committed must be kept and committed later: it is not said
 /// twice, and until it is committed a restart sends its message again.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are events, and thousands of them a few MiB for a moment"
+)]
 pub enum Report {
-    /// [`Event::Delivered`], [`Event::DeliveryFailing`] or [`Event::DeliveryWorks`].
+    /// [`Event::Delivered`], [`Event::Refused`], [`Event::DeliveryFailing`] or [`Event::DeliveryWorks`].
     Event(Event),
-    /// Wanted: the next [`queue::QUEUE_LEN_MAX`] messages of the outbox for this receiver with an order above this one,
-    /// in their order, by [`Deliverer::refill`]. Also when there are none.
+    /// Wanted: the next [`queue::QUEUE_LEN_MAX`] messages of the outbox for this destination with an order above this
+    /// one, in their order, by [`Deliverer::refill`]. Also when there are none.
     Refill {
         /// For whom.
-        receiver: ReceiverName,
+        to: Destination,
         /// Above which order.
         after_order: u64,
     },
-    /// The message's receiver is not in the settings any more. It will never be told, and the outbox still holds it.
+    /// The message's destination is not in the settings any more. It will never be told, and the outbox still holds it.
     Undeliverable {
         /// The message.
         key: Digest,
-        /// Its receiver.
-        receiver: ReceiverName,
+        /// Where it should have gone.
+        to: Destination,
     },
     /// A message that was never logged was accepted.
     ToldUnlogged {
         /// The message.
         key: Digest,
-        /// Its receiver.
-        receiver: ReceiverName,
+        /// Where it went.
+        to: Destination,
     },
 }
 
@@ -126,25 +138,27 @@ struct Shared {
 
 #[derive(Default)]
 struct Inner {
-    receivers: BTreeMap<ReceiverName, Receiver>,
+    lanes: BTreeMap<Destination, Lane>,
     reports: VecDeque<Report>,
 }
 
-struct Receiver {
+/// One destination.
+struct Lane {
     target: Target,
     queue: Queue,
 }
 
 /// One finished try.
 struct Tried {
-    receiver: ReceiverName,
-    key: Digest,
+    to: Destination,
+    /// The key of the first message.
+    lead: Digest,
     outcome: Outcome,
 }
 
 /// What is to be done now, and when to look again.
 struct Plan {
-    tries: Vec<(Target, Message)>,
+    tries: Vec<(Target, Vec<Message>)>,
     wake_at: Elapsed,
     is_any_failing: bool,
     has_reports: bool,
@@ -185,8 +199,8 @@ impl Deliverer {
         let now = self.0.clock.elapsed();
         let mut inner = self.0.lock();
         for message in messages {
-            match inner.receivers.get_mut(&message.receiver) {
-                Some(receiver) => receiver.queue.offer(message, now),
+            match inner.lanes.get_mut(&message.to) {
+                Some(lane) => lane.queue.offer(message, now),
                 None => self.0.undeliverable(&mut inner, &message),
             }
         }
@@ -200,14 +214,14 @@ impl Deliverer {
         let now = self.0.clock.elapsed();
         let mut inner = self.0.lock();
         for message in messages {
-            let (receiver, number) = (message.receiver.clone(), message.number);
+            let (to, key) = (message.to.clone(), message.key);
             let is_held = inner
-                .receivers
-                .get_mut(&receiver)
-                .is_some_and(|target| target.queue.offer_unlogged(message, now));
+                .lanes
+                .get_mut(&to)
+                .is_some_and(|lane| lane.queue.offer_unlogged(message, now));
             if !is_held {
-                error!(%receiver, number, "a page that is in no log cannot be told either");
-                self.0.counters.of(&receiver).lost();
+                error!(receiver = %to, %key, "a page that is in no log cannot be told either");
+                self.0.counters.of(&to).lost();
             }
         }
         drop(inner);
@@ -215,11 +229,11 @@ impl Deliverer {
     }
 
     /// Answers [`Report::Refill`] with what the outbox held at some moment since.
-    pub fn refill(&self, receiver: &ReceiverName, messages: Vec<Message>) {
+    pub fn refill(&self, to: &Destination, messages: Vec<Message>) {
         let now = self.0.clock.elapsed();
         let mut inner = self.0.lock();
-        if let Some(known) = inner.receivers.get_mut(receiver) {
-            known.queue.refill(messages, now);
+        if let Some(lane) = inner.lanes.get_mut(to) {
+            lane.queue.refill(messages, now);
         } else {
             // It left the settings, and so does everything that waits for it.
             for message in &messages {
@@ -227,7 +241,7 @@ impl Deliverer {
             }
             if let Some(last) = messages.last() {
                 inner.reports.push_back(Report::Refill {
-                    receiver: receiver.clone(),
+                    to: to.clone(),
                     after_order: last.order,
                 });
             }
@@ -236,23 +250,29 @@ impl Deliverer {
         self.0.changed.notify_one();
     }
 
-    /// Puts new settings in force. What waits is tried at once; what waits for a receiver that is gone is reported.
+    /// Puts new settings in force. What waits is tried at once, but for the time that people are given to read what they
+    /// got; what waits for a destination that is gone is reported.
     pub fn replace_targets(&self, targets: Vec<Target>) {
         let now = self.0.clock.elapsed();
         let mut inner = self.0.lock();
-        let mut before = std::mem::take(&mut inner.receivers);
+        let mut before = std::mem::take(&mut inner.lanes);
         for mut target in targets {
-            let name = target.receiver().clone();
-            let mut queue = Queue::default();
-            if let Some(same) = before.remove(&name) {
+            let to = target.destination().clone();
+            let pacing = if target.is_paced() {
+                Pacing::Paced
+            } else {
+                Pacing::Abreast
+            };
+            let mut queue = Queue::new(pacing);
+            if let Some(same) = before.remove(&to) {
                 target.carry_on(&same.target);
                 queue = same.queue;
             }
-            queue.retry_now(now);
-            inner.receivers.insert(name, Receiver { target, queue });
+            queue.retry_now(pacing, now);
+            inner.lanes.insert(to, Lane { target, queue });
         }
-        for (receiver, gone) in before {
-            self.0.abandon(&mut inner, &receiver, gone.queue);
+        for (to, gone) in before {
+            self.0.abandon(&mut inner, &to, gone.queue);
         }
         drop(inner);
         self.0.changed.notify_one();
@@ -274,8 +294,8 @@ impl Courier for Deliverer {
         Self::take_unlogged(self, messages);
     }
 
-    fn refill(&self, receiver: &ReceiverName, messages: Vec<Message>) {
-        Self::refill(self, receiver, messages);
+    fn refill(&self, to: &Destination, messages: Vec<Message>) {
+        Self::refill(self, to, messages);
     }
 }
 
@@ -285,13 +305,12 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Reports everything that waits for a receiver that left the settings.
-    fn abandon(&self, inner: &mut Inner, receiver: &ReceiverName, queue: Queue) {
-        self.counters.of(receiver).stands(0, false);
-        let receiver = receiver.clone();
+    /// Reports everything that waits for a destination that left the settings.
+    fn abandon(&self, inner: &mut Inner, to: &Destination, queue: Queue) {
+        self.counters.of(to).stands(0, false);
         if queue.is_failing() {
             // Nobody waits for it any more, so nothing of it fails.
-            let receiver = receiver.clone();
+            let receiver = to.clone();
             let works = Event::DeliveryWorks { receiver };
             inner.reports.push_back(Report::Event(works));
         }
@@ -300,52 +319,46 @@ impl Shared {
             self.undeliverable(inner, &message);
         }
         if let Some(after_order) = more_after {
-            inner.reports.push_back(Report::Refill {
-                receiver,
-                after_order,
-            });
+            let to = to.clone();
+            let refill = Report::Refill { to, after_order };
+            inner.reports.push_back(refill);
         }
     }
 
     fn undeliverable(&self, inner: &mut Inner, message: &Message) {
-        let receiver = message.receiver.clone();
-        warn!(%receiver, number = message.number, key = %message.key, "cannot tell a receiver that is not in the settings");
-        self.counters.of(&receiver).undeliverable();
-        inner.reports.push_back(Report::Undeliverable {
-            key: message.key,
-            receiver,
-        });
+        let (to, key) = (message.to.clone(), message.key);
+        warn!(receiver = %to, %key, "cannot tell a receiver that is not in the settings");
+        self.counters.of(&to).undeliverable();
+        inner.reports.push_back(Report::Undeliverable { key, to });
     }
 
-    /// Looks at every receiver once.
+    /// Looks at every destination once.
     fn plan(&self, now: Elapsed) -> Plan {
         let mut inner = self.lock();
-        let Inner { receivers, reports } = &mut *inner;
+        let Inner { lanes, reports } = &mut *inner;
         let mut plan = Plan {
             tries: Vec::new(),
             wake_at: now.plus_ms(HEARTBEAT_MS),
             is_any_failing: false,
             has_reports: false,
         };
-        for (name, receiver) in receivers.iter_mut() {
-            let queue = &mut receiver.queue;
+        for (to, lane) in lanes.iter_mut() {
+            let queue = &mut lane.queue;
             if let Some(turned) = queue.turned(now) {
-                reports.push_back(Report::Event(said(name, turned)));
+                reports.push_back(Report::Event(said(to, turned)));
             }
             if let Some(after_order) = queue.wants_more(now) {
-                reports.push_back(Report::Refill {
-                    receiver: name.clone(),
-                    after_order,
-                });
+                let to = to.clone();
+                reports.push_back(Report::Refill { to, after_order });
             }
-            while let Some(message) = queue.next(now) {
-                plan.tries.push((receiver.target.clone(), message));
+            while let Some(batch) = queue.next(now) {
+                plan.tries.push((lane.target.clone(), batch));
             }
             if let Some(wake_at) = queue.wake_at() {
                 plan.wake_at = plan.wake_at.min(wake_at);
             }
             plan.is_any_failing |= queue.is_failing();
-            let counters = self.counters.of(name);
+            let counters = self.counters.of(to);
             counters.stands(queue.waiting() as u64, queue.is_failing());
         }
         plan.has_reports = !reports.is_empty();
@@ -353,24 +366,15 @@ impl Shared {
     }
 
     fn tried(&self, tried: Tried, jitter: u64, now: Elapsed) {
-        let Tried {
-            receiver,
-            key,
-            outcome,
-        } = tried;
+        let Tried { to, lead, outcome } = tried;
         let answer = outcome.answer;
-        self.counters.of(&receiver).answered(outcome);
+        self.counters.of(&to).answered(outcome);
         let mut inner = self.lock();
-        let gone = inner
-            .receivers
-            .get_mut(&receiver)
-            .and_then(|known| known.queue.answered(key, answer, jitter, now));
-        let report = match gone {
-            Some(Logged::Yes) => Report::Event(Event::Delivered { key }),
-            Some(Logged::No) => Report::ToldUnlogged { key, receiver },
-            None => return,
-        };
-        inner.reports.push_back(report);
+        let Inner { lanes, reports } = &mut *inner;
+        if let Some(lane) = lanes.get_mut(&to) {
+            let verdicts = lane.queue.answered(lead, answer, jitter, now);
+            reports.extend(verdicts.into_iter().map(|verdict| told(&to, verdict)));
+        }
     }
 }
 
@@ -390,8 +394,8 @@ impl Delivery {
             if !plan.is_any_failing {
                 self.health.delivering(now);
             }
-            for (target, message) in plan.tries {
-                tries.spawn(try_once(target, message, clock.wall()));
+            for (target, batch) in plan.tries {
+                tries.spawn(try_once(target, batch, clock.wall()));
             }
             tokio::select! {
                 () = self.shared.changed.notified() => {}
@@ -434,8 +438,14 @@ impl Delivery {
         let mut inner = self.shared.lock();
         match permit {
             Ok(permit) => {
-                if let Some(report) = inner.reports.pop_front() {
-                    permit.send(report);
+                // Thousands may have travelled together: as many as there is room for.
+                let mut permit = Some(permit);
+                while let Some(room) = permit.take() {
+                    let Some(report) = inner.reports.pop_front() else {
+                        break;
+                    };
+                    room.send(report);
+                    permit = self.reports.try_reserve().ok();
                 }
             }
             // The engine is gone; after the start the outbox says what is still to be told.
@@ -444,8 +454,29 @@ impl Delivery {
     }
 }
 
-/// Logs a receiver's change of state and makes the event of it.
-fn said(receiver: &ReceiverName, turned: Turned) -> Event {
+/// What the engine hears of one message.
+fn told(to: &Destination, verdict: Verdict) -> Report {
+    match verdict {
+        Verdict::Accepted {
+            key,
+            logged: Logged::Yes,
+            carried_by,
+        } => Report::Event(Event::Delivered { key, carried_by }),
+        Verdict::Accepted {
+            key,
+            logged: Logged::No,
+            carried_by: _,
+        } => {
+            let to = to.clone();
+            Report::ToldUnlogged { key, to }
+        }
+        Verdict::Refused { key, http_status } => Report::Event(Event::Refused { key, http_status }),
+    }
+}
+
+/// Logs a destination's change of state and makes the event of it.
+fn said(to: &Destination, turned: Turned) -> Event {
+    let receiver = to.clone();
     match turned {
         Turned::Failing {
             waiting,
@@ -453,25 +484,24 @@ fn said(receiver: &ReceiverName, turned: Turned) -> Event {
         } => {
             warn!(%receiver, waiting, http_status, "the receiver does not accept messages");
             Event::DeliveryFailing {
-                receiver: receiver.clone(),
+                receiver,
                 waiting,
                 http_status,
             }
         }
         Turned::Working => {
             info!(%receiver, "the receiver accepts messages");
-            Event::DeliveryWorks {
-                receiver: receiver.clone(),
-            }
+            Event::DeliveryWorks { receiver }
         }
     }
 }
 
-async fn try_once(target: Target, message: Message, now: Wall) -> Tried {
-    let outcome = target.send(&message, now).await;
+/// One try with what goes together; [`Queue::next`] gives at least one message.
+async fn try_once(target: Target, batch: Vec<Message>, now: Wall) -> Tried {
+    let outcome = target.send(&batch, now).await;
     Tried {
-        receiver: message.receiver,
-        key: message.key,
+        to: target.destination().clone(),
+        lead: batch.first().map_or(Digest::ZERO, |first| first.key),
         outcome,
     }
 }

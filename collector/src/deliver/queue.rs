@@ -1,4 +1,4 @@
-//! What waits for one receiver, and which of it goes next. Decides and does nothing else: `now` and jitter come in.
+//! What waits for one destination, and which of it goes next. Decides and does nothing else: `now` and jitter come in.
 //!
 //! ```text
 //!               offered         accepted
@@ -7,38 +7,46 @@
 //!    no answer, busy:      └───┤  tried again after a growing delay, at most RETRY.max_ms (or Retry-After, capped)
 //!    refused:                  └─ refused: tried again every few minutes, and holds nobody back any more
 //! ```
-//! - **Order.** Of one alert's messages the next goes only when the one before is accepted, so that an end never
-//!   overtakes its beginning. A *refused* message lets the later ones pass: what the receiver will not read must not
-//!   keep it from hearing that things got worse. So does one that *fails alone*: tried [`FAILING_TRIES`] times, the last
-//!   time in vain while the receiver was not down and had accepted another since the first. What failed only because
-//!   the receiver was down is tried once more in its place before it lets others pass.
-//! - **Nothing is given up.** A message leaves only by being accepted, or with its receiver.
-//! - **A receiver that is down** (failures in a row, [`DOWN_AFTER`]) is tried with one message at a time, a different one
-//!   each time; the first that is accepted sets free at once those that waited for it. What was refused or fails alone
-//!   waits for something else, and keeps its own delay and `Retry-After`.
-//! - **Failing** is said of a receiver while a message waits that was refused, was tried [`FAILING_TRIES`] times, or was
-//!   tried first [`FAILING_AFTER_MS`] ago. Two answers in turn do not make it flap.
+//! Machines are told message by message, several at once ([`abreast`]). People are told in few transmissions, each of
+//! which says everything that waits ([`paced`]). For both:
+//!
+//! - **Nothing is given up.** A message leaves only by being accepted, or with its destination.
+//! - **Order.** An end never overtakes its beginning, except one that its receiver will not read.
+//! - **What was refused** is tried again, and its first refusal is told ([`Verdict::Refused`]): whoever comes next need
+//!   not wait for the second.
+//! - **Failing** is said of a destination while a message waits that was refused, was tried [`FAILING_TRIES`] times, or
+//!   was tried first [`FAILING_AFTER_MS`] ago. Two answers in turn do not make it flap.
+//! - **A restart** forgets delays and when something was accepted last: what waits goes at once, under the same keys.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod abreast;
+mod paced;
+
+use std::collections::{BTreeMap, HashMap};
 
 use vigie_core::{alert::Message, backoff::Backoff, digest::Digest, time::Elapsed};
 
-/// How many messages of one receiver are held here, and asked for at a time; the rest wait in the outbox. With what is
-/// left when more comes this is at most 1,500 of about 1 KiB, and minutes of work for the receiver.
+use self::{abreast::Abreast, paced::Paced};
+pub use self::{
+    abreast::IN_FLIGHT_MAX,
+    paced::{PAGE_SPACING_MS, PART_EVERY, SPACING_MS, is_page},
+};
+
+/// How many messages of one destination that is not paced are held here, and how many of any destination are asked for
+/// at a time; the rest wait in the outbox. With what is left when more comes this is at most 1,500 of about 2 KiB, and
+/// minutes of work for the receiver.
 pub const QUEUE_LEN_MAX: usize = 1_000;
 
-/// How many messages that could not be written down are held for one receiver. They are in no outbox, so what does not
-/// fit is lost, and counted; the engine tells of critical alerts only.
-pub const UNLOGGED_LEN_MAX: usize = 10_000;
+/// How many messages of one paced destination are held here: a storm of 10,000 alerts, beginnings and ends, must be told
+/// in one transmission. At about 2 KiB each 40 MiB, and while they are under way as much again for the copy; only a
+/// storm fills it, and one transmission empties it.
+pub const PACED_LEN_MAX: usize = 20_000;
 
-/// When this few are left, more are asked for.
-const REFILL_BELOW: usize = QUEUE_LEN_MAX / 2;
+/// How many messages that could not be written down are held for one destination, beside as many others as may be. They
+/// are in no outbox, so what does not fit is lost, and counted; the engine tells of critical alerts only.
+pub const UNLOGGED_LEN_MAX: usize = 10_000;
 
 /// An answer to asking for more that does not come is asked for again after this.
 const REFILL_AGAIN_MS: u64 = 60_000;
-
-/// How many requests to one receiver may be under way: as many as make it quick and do not hurt a small one.
-pub const IN_FLIGHT_MAX: usize = 4;
 
 /// After so many failures in a row a receiver counts as down.
 pub const DOWN_AFTER: u32 = 3;
@@ -63,6 +71,15 @@ pub const RETRY_REFUSED: Backoff = Backoff {
 
 /// A `Retry-After` beyond this is cut: a silly or hostile one must not lose a page.
 pub const RETRY_AFTER_MAX_MS: u64 = 300_000;
+
+/// How a destination is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pacing {
+    /// A machine: one message each, at once, several under way.
+    Abreast,
+    /// A person: everything that waits in one transmission, with time to read it before the next.
+    Paced,
+}
 
 /// Whether a message is in the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +111,27 @@ pub enum Answer {
     None,
 }
 
+/// What an answer means for one message of the transmission that it was given to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has arrived, and is gone from here.
+    Accepted {
+        /// The message.
+        key: Digest,
+        /// Whether it is in the log.
+        logged: Logged,
+        /// The message under whose name it travelled, if not its own.
+        carried_by: Option<Digest>,
+    },
+    /// It is in the log, and was refused for the first time. It is tried again all the same.
+    Refused {
+        /// The message.
+        key: Digest,
+        /// The status or reply code.
+        http_status: u16,
+    },
+}
+
 /// What the receiver's state became.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turned {
@@ -114,35 +152,60 @@ struct Waiting {
     logged: Logged,
     tries: u32,
     first_try: Option<Elapsed>,
+    /// Not paced: no try before this.
     due: Elapsed,
+    /// The last answer was a refusal.
     is_refused: bool,
+    /// Its first refusal was told.
+    is_refusal_told: bool,
     /// Something else was accepted since `first_try`.
     is_passed: bool,
-    /// It was tried often while the receiver accepted others; once true, always.
-    fails_alone: bool,
+    /// It was refused or failed by itself, while the receiver read others: it holds nobody back.
+    is_apart: bool,
     is_in_flight: bool,
-}
-
-impl Waiting {
-    /// Whether its delay is about itself and not about the receiver.
-    const fn has_own_delay(&self) -> bool {
-        self.is_refused || self.fails_alone
-    }
-
-    const fn holds_back(&self, is_down: bool) -> bool {
-        let lets_pass = self.is_refused || (self.fails_alone && !is_down);
-        self.is_in_flight || !lets_pass
-    }
+    /// Paced: failed tries as the only alert of a part.
+    probed: u32,
 }
 
 /// Position in the queue. Messages that were never logged may share an `order`, hence the key.
 type Place = (u64, Digest);
 
-/// The messages of one receiver.
-#[derive(Debug, Default)]
+/// Everything that waits, in its order.
+type Line = BTreeMap<Place, Waiting>;
+
+/// What goes together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// All that may go.
+    Whole,
+    /// Some of it, because the whole did not arrive.
+    Part,
+    /// What was never tried, beside what is sorted out.
+    Fresh,
+    /// One alert that is apart.
+    Apart,
+}
+
+#[derive(Debug)]
+struct Transmission {
+    places: Vec<Place>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Way {
+    Abreast(Abreast),
+    Paced(Paced),
+}
+
+/// The messages of one destination.
+#[derive(Debug)]
 pub struct Queue {
-    waiting: BTreeMap<Place, Waiting>,
+    line: Line,
     places: HashMap<Digest, Place>,
+    /// What is under way, by its first message.
+    in_flight: HashMap<Digest, Transmission>,
+    way: Way,
     /// The highest `order` ever held here; what is asked for comes after it.
     reached: u64,
     /// Messages beyond `reached` may be in the outbox and not here.
@@ -151,12 +214,15 @@ pub struct Queue {
     left: u64,
     /// When more was asked for, and what `left` was then: whatever was left before is in the answer.
     refill_asked: Option<(Elapsed, u64)>,
-    failures_in_row: u32,
-    /// While down: no try before this.
-    resume: Elapsed,
     last_http_status: u16,
+    /// The earliest first try of what waits.
+    first_try: Option<Elapsed>,
+    /// Something waits that was refused or tried too often.
+    is_in_vain: bool,
     standing: Standing,
     was_accepted: bool,
+    /// A message changed that waits: what is counted by alerts has to be counted anew.
+    is_renumbered: bool,
 }
 
 /// What was last said of the receiver.
@@ -169,11 +235,48 @@ enum Standing {
     Working,
 }
 
+impl Way {
+    fn new(pacing: Pacing) -> Self {
+        match pacing {
+            Pacing::Abreast => Self::Abreast(Abreast::default()),
+            Pacing::Paced => Self::Paced(Paced::default()),
+        }
+    }
+
+    const fn pacing(&self) -> Pacing {
+        match self {
+            Self::Abreast(_) => Pacing::Abreast,
+            Self::Paced(_) => Pacing::Paced,
+        }
+    }
+}
+
 impl Queue {
+    /// An empty one.
+    #[must_use]
+    pub fn new(pacing: Pacing) -> Self {
+        Self {
+            line: Line::new(),
+            places: HashMap::new(),
+            in_flight: HashMap::new(),
+            way: Way::new(pacing),
+            reached: 0,
+            has_more: false,
+            left: 0,
+            refill_asked: None,
+            last_http_status: 0,
+            first_try: None,
+            is_in_vain: false,
+            standing: Standing::Unsaid,
+            was_accepted: false,
+            is_renumbered: false,
+        }
+    }
+
     /// How many messages are here.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.waiting.len()
+        self.line.len()
     }
 
     /// Whether the receiver was last said to fail.
@@ -188,10 +291,17 @@ impl Queue {
         self.has_more.then_some(self.reached)
     }
 
+    const fn len_max(&self) -> usize {
+        match self.way {
+            Way::Abreast(_) => QUEUE_LEN_MAX,
+            Way::Paced(_) => PACED_LEN_MAX,
+        }
+    }
+
     /// Takes a message of the outbox that has just been committed. Messages come in their order; one that does not fit
     /// is left in the outbox, and so are all after it until [`Queue::refill`].
     pub fn offer(&mut self, message: Message, now: Elapsed) {
-        if self.has_more || self.waiting.len() >= QUEUE_LEN_MAX {
+        if self.has_more || self.line.len() >= self.len_max() {
             self.has_more = true;
             self.left = self.left.max(message.order);
         } else {
@@ -201,7 +311,7 @@ impl Queue {
 
     /// Takes a message that could not be written down; `false` if it does not fit.
     pub fn offer_unlogged(&mut self, message: Message, now: Elapsed) -> bool {
-        if self.waiting.len() >= UNLOGGED_LEN_MAX {
+        if self.line.len() >= self.len_max() + UNLOGGED_LEN_MAX {
             return false;
         }
         self.hold(message, Logged::No, now);
@@ -227,28 +337,34 @@ impl Queue {
             self.reached = self.reached.max(message.order);
         }
         if let Some(place) = self.places.get(&message.key) {
-            // Sent before it was logged, and logged since.
-            if let (Logged::Yes, Some(same)) = (logged, self.waiting.get_mut(place)) {
+            // Sent before it was logged, and logged since. Only now its alert has its number for life, and what comes
+            // after it waits for it by that number.
+            if let (Logged::Yes, Some(same)) = (logged, self.line.get_mut(place)) {
                 same.logged = Logged::Yes;
+                same.message.body = message.body;
+                self.is_renumbered = true;
             }
             return;
         }
-        self.places
-            .insert(message.key, (message.order, message.key));
-        self.waiting.insert(
-            (message.order, message.key),
-            Waiting {
-                message,
-                logged,
-                tries: 0,
-                first_try: None,
-                due: now,
-                is_refused: false,
-                is_passed: false,
-                fails_alone: false,
-                is_in_flight: false,
-            },
-        );
+        let place = (message.order, message.key);
+        let waiting = Waiting {
+            message,
+            logged,
+            tries: 0,
+            first_try: None,
+            due: now,
+            is_refused: false,
+            is_refusal_told: false,
+            is_passed: false,
+            is_apart: false,
+            is_in_flight: false,
+            probed: 0,
+        };
+        if let Way::Paced(paced) = &mut self.way {
+            paced.held(place, &waiting);
+        }
+        self.places.insert(place.1, place);
+        self.line.insert(place, waiting);
     }
 
     /// The order after which more messages are wanted from the outbox, if any are and nobody was asked lately.
@@ -256,51 +372,52 @@ impl Queue {
         let was_asked = self
             .refill_asked
             .is_some_and(|(asked, _)| now.since_ms(asked) < REFILL_AGAIN_MS);
-        if !self.has_more || was_asked || self.waiting.len() > REFILL_BELOW {
+        if !self.has_more || was_asked || self.line.len() > self.len_max() / 2 {
             return None;
         }
         self.refill_asked = Some((now, self.left));
         Some(self.reached)
     }
 
-    /// The message to send now, which then counts as under way until [`Queue::answered`].
-    pub fn next(&mut self, now: Elapsed) -> Option<Message> {
-        let is_down = self.is_down();
-        let in_flight = self.in_flight().count();
-        if in_flight >= self.in_flight_max() || (is_down && self.resume > now) {
-            return None;
+    /// The transmission to make now, its messages in their order. It then counts as under way, under the key of the
+    /// first, until [`Queue::answered`]. Exactly one message where the destination is not paced.
+    pub fn next(&mut self, now: Elapsed) -> Option<Vec<Message>> {
+        if std::mem::take(&mut self.is_renumbered)
+            && let Way::Paced(paced) = &mut self.way
+        {
+            paced.recount(&self.line);
         }
-        let place = self
-            .candidates()
-            // The pause of a receiver that is down stands for those of its messages that have no delay of their own.
-            .filter(|(_, waiting)| waiting.due <= now || (is_down && !waiting.has_own_delay()))
-            .min_by_key(|(place, waiting)| (waiting.due, **place))
-            .map(|(place, _)| *place)?;
-        let waiting = self.waiting.get_mut(&place)?;
-        waiting.is_in_flight = true;
-        waiting.first_try.get_or_insert(now);
-        Some(waiting.message.clone())
+        let (places, kind) = match &mut self.way {
+            Way::Abreast(abreast) => {
+                let place = abreast.next(&self.line, self.in_flight.len(), now)?;
+                (vec![place], Kind::Whole)
+            }
+            Way::Paced(_) if !self.in_flight.is_empty() => return None,
+            Way::Paced(paced) => paced.next(&self.line, now)?,
+        };
+        let mut batch = Vec::with_capacity(places.len());
+        for place in &places {
+            if let Some(waiting) = self.line.get_mut(place) {
+                waiting.is_in_flight = true;
+                waiting.first_try.get_or_insert(now);
+                batch.push(waiting.message.clone());
+            }
+        }
+        let lead = batch.first()?.key;
+        self.in_flight.insert(lead, Transmission { places, kind });
+        self.first_try.get_or_insert(now);
+        Some(batch)
     }
 
     /// When [`Queue::next`] or [`Queue::turned`] may have something new to say, if nothing happens before.
     #[must_use]
     pub fn wake_at(&self) -> Option<Elapsed> {
-        let is_down = self.is_down();
-        let has_room = self.in_flight().count() < self.in_flight_max();
-        let next = self
-            .candidates()
-            .map(|(_, waiting)| match (is_down, waiting.has_own_delay()) {
-                (true, false) => self.resume,
-                (true, true) => self.resume.max(waiting.due),
-                (false, _) => waiting.due,
-            })
-            .min()
-            .filter(|_| has_room);
+        let next = match &self.way {
+            Way::Abreast(abreast) => abreast.wake_at(&self.line, self.in_flight.len()),
+            Way::Paced(paced) => paced.wake_at().filter(|_| self.in_flight.is_empty()),
+        };
         let failing = self
-            .waiting
-            .values()
-            .filter_map(|waiting| waiting.first_try)
-            .min()
+            .first_try
             .filter(|_| !self.is_failing())
             .map(|first| first.plus_ms(FAILING_AFTER_MS));
         let refill = self
@@ -310,83 +427,129 @@ impl Queue {
         [next, failing, refill].into_iter().flatten().min()
     }
 
-    /// Takes the answer to a message that [`Queue::next`] gave. Returns whether it was in the log, if it is gone now.
+    /// Takes the answer to the transmission that began with `lead`, as [`Queue::next`] gave it.
     pub fn answered(
         &mut self,
-        key: Digest,
+        lead: Digest,
         answer: Answer,
         jitter: u64,
         now: Elapsed,
-    ) -> Option<Logged> {
-        let place = *self.places.get(&key)?;
-        if answer == Answer::Accepted {
-            self.places.remove(&key);
-            let gone = self.waiting.remove(&place)?;
-            let was_down = self.is_down();
-            self.failures_in_row = 0;
-            self.was_accepted = true;
-            for waiting in self.waiting.values_mut() {
-                waiting.is_passed |= waiting.first_try.is_some();
-                let is_freed = if waiting.is_refused {
-                    // Whatever it would not read before, it reads now.
-                    gone.is_refused
-                } else {
-                    was_down && !waiting.fails_alone
-                };
-                if is_freed {
-                    waiting.due = waiting.due.min(now);
-                }
-            }
-            return Some(gone.logged);
-        }
-        let waiting = self.waiting.get_mut(&place)?;
-        waiting.is_in_flight = false;
-        waiting.tries = waiting.tries.saturating_add(1);
-        let (backoff, http_status, asked) = match answer {
-            Answer::Refused { http_status } => (RETRY_REFUSED, http_status, None),
-            Answer::Busy {
-                http_status,
-                retry_after_ms,
-            } => (RETRY, http_status, retry_after_ms),
-            Answer::None | Answer::Accepted => (RETRY, 0, None),
+    ) -> Vec<Verdict> {
+        let Some(transmission) = self.in_flight.remove(&lead) else {
+            return Vec::new();
         };
-        let asked = asked.map(|asked| asked.min(RETRY_AFTER_MAX_MS));
-        waiting.is_refused = matches!(answer, Answer::Refused { .. });
-        waiting.due = now.plus_ms(backoff.delay_ms(waiting.tries, jitter, asked));
-        self.last_http_status = http_status;
-        if waiting.is_refused {
-            // It is there and reads what it is sent.
-            self.failures_in_row = 0;
-        } else {
-            self.failures_in_row = self.failures_in_row.saturating_add(1);
-            let tries = self.failures_in_row;
-            self.resume = self
-                .resume
-                .max(now.plus_ms(RETRY.delay_ms(tries, jitter, asked)));
-            waiting.fails_alone |= waiting.is_passed
-                && waiting.tries >= FAILING_TRIES
-                && self.failures_in_row < DOWN_AFTER;
+        let verdicts = match answer {
+            Answer::Accepted => self.accepted(lead, &transmission, now),
+            Answer::Refused { .. } | Answer::Busy { .. } | Answer::None => {
+                self.failed(&transmission, answer, jitter, now)
+            }
+        };
+        if let Way::Paced(paced) = &mut self.way {
+            paced.recount(&self.line);
         }
-        None
+        self.first_try = None;
+        self.is_in_vain = false;
+        for waiting in self.line.values() {
+            let firsts = self.first_try.into_iter().chain(waiting.first_try);
+            self.first_try = firsts.min();
+            self.is_in_vain |= waiting.is_refused || waiting.tries >= FAILING_TRIES;
+        }
+        verdicts
     }
 
-    /// Tries everything again at once: the receiver's settings have changed.
-    pub fn retry_now(&mut self, now: Elapsed) {
-        self.failures_in_row = 0;
-        for waiting in self.waiting.values_mut() {
+    fn accepted(
+        &mut self,
+        lead: Digest,
+        transmission: &Transmission,
+        now: Elapsed,
+    ) -> Vec<Verdict> {
+        let mut was_refused = false;
+        let mut verdicts = Vec::with_capacity(transmission.places.len());
+        for place in &transmission.places {
+            let (_, key) = *place;
+            self.places.remove(&key);
+            if let Some(gone) = self.line.remove(place) {
+                was_refused |= gone.is_refused;
+                verdicts.push(Verdict::Accepted {
+                    key,
+                    logged: gone.logged,
+                    carried_by: (key != lead).then_some(lead),
+                });
+            }
+        }
+        self.was_accepted = true;
+        for waiting in self.line.values_mut() {
+            waiting.is_passed |= waiting.first_try.is_some();
+        }
+        match &mut self.way {
+            Way::Abreast(abreast) => abreast.accepted(&mut self.line, was_refused, now),
+            Way::Paced(paced) => paced.accepted(&mut self.line, transmission.kind, now),
+        }
+        verdicts
+    }
+
+    fn failed(
+        &mut self,
+        transmission: &Transmission,
+        answer: Answer,
+        jitter: u64,
+        now: Elapsed,
+    ) -> Vec<Verdict> {
+        self.last_http_status = match answer {
+            Answer::Refused { http_status } | Answer::Busy { http_status, .. } => http_status,
+            Answer::None | Answer::Accepted => 0,
+        };
+        let mut verdicts = Vec::new();
+        for place in &transmission.places {
+            let Some(waiting) = self.line.get_mut(place) else {
+                continue;
+            };
+            waiting.is_in_flight = false;
+            waiting.tries = waiting.tries.saturating_add(1);
+            waiting.is_refused = false;
+            if let Answer::Refused { http_status } = answer {
+                waiting.is_refused = true;
+                if waiting.logged == Logged::Yes && !waiting.is_refusal_told {
+                    waiting.is_refusal_told = true;
+                    let key = waiting.message.key;
+                    verdicts.push(Verdict::Refused { key, http_status });
+                }
+            }
+        }
+        match &mut self.way {
+            Way::Abreast(abreast) => {
+                abreast.failed(&mut self.line, &transmission.places, answer, jitter, now);
+            }
+            Way::Paced(paced) => {
+                paced.failed(&mut self.line, transmission, answer, jitter, now);
+            }
+        }
+        verdicts
+    }
+
+    /// Tries everything again at once: the destination's settings have changed, perhaps its pacing too.
+    pub fn retry_now(&mut self, pacing: Pacing, now: Elapsed) {
+        for waiting in self.line.values_mut() {
             waiting.due = waiting.due.min(now);
+        }
+        if self.way.pacing() != pacing {
+            self.way = Way::new(pacing);
+        }
+        match &mut self.way {
+            Way::Abreast(abreast) => abreast.retry_now(),
+            Way::Paced(paced) => {
+                paced.retry_now(&mut self.line);
+                paced.recount(&self.line);
+            }
         }
     }
 
     /// Whether the receiver has begun to fail or works again since this was last asked.
     pub fn turned(&mut self, now: Elapsed) -> Option<Turned> {
-        let is_failing = self.waiting.values().any(|waiting| {
-            waiting.is_refused
-                || waiting.tries >= FAILING_TRIES
-                || waiting
-                    .first_try
-                    .is_some_and(|first| now.since_ms(first) >= FAILING_AFTER_MS)
-        });
+        let is_failing = self.is_in_vain
+            || self
+                .first_try
+                .is_some_and(|first| now.since_ms(first) >= FAILING_AFTER_MS);
         let standing = match (is_failing, self.standing) {
             (true, _) => Standing::Failing,
             (false, Standing::Unsaid) if !self.was_accepted => Standing::Unsaid,
@@ -398,7 +561,7 @@ impl Queue {
         self.standing = standing;
         Some(if is_failing {
             Turned::Failing {
-                waiting: self.waiting.len() as u64,
+                waiting: self.line.len() as u64,
                 http_status: self.last_http_status,
             }
         } else {
@@ -406,39 +569,23 @@ impl Queue {
         })
     }
 
-    /// Empties the queue of a receiver that is no more: what was logged, with its keys.
+    /// Empties the queue of a destination that is no more: what was logged, with its keys.
     pub fn abandon(self) -> Vec<Message> {
-        self.waiting
+        self.line
             .into_values()
             .filter(|waiting| waiting.logged == Logged::Yes)
             .map(|waiting| waiting.message)
             .collect()
     }
+}
 
-    const fn is_down(&self) -> bool {
-        self.failures_in_row >= DOWN_AFTER
-    }
-
-    const fn in_flight_max(&self) -> usize {
-        if self.is_down() { 1 } else { IN_FLIGHT_MAX }
-    }
-
-    fn in_flight(&self) -> impl Iterator<Item = &Waiting> {
-        self.waiting.values().filter(|waiting| waiting.is_in_flight)
-    }
-
-    /// Messages that no earlier one of the same alert holds back.
-    fn candidates(&self) -> impl Iterator<Item = (&Place, &Waiting)> {
-        let is_down = self.is_down();
-        let mut held_back = HashSet::new();
-        self.waiting.iter().filter(move |(_, waiting)| {
-            let number = waiting.message.number;
-            let is_free = !waiting.is_in_flight && !held_back.contains(&number);
-            if waiting.holds_back(is_down) {
-                held_back.insert(number);
-            }
-            is_free
-        })
+/// What the receiver asked for, as far as it is followed.
+fn asked_ms(answer: Answer) -> Option<u64> {
+    match answer {
+        Answer::Busy { retry_after_ms, .. } => {
+            retry_after_ms.map(|asked| asked.min(RETRY_AFTER_MAX_MS))
+        }
+        Answer::Accepted | Answer::Refused { .. } | Answer::None => None,
     }
 }
 

@@ -1,41 +1,56 @@
-//! Where a receiver is told: by what, address, secret, whom to trust, language; and one try to tell it something.
+//! Where one destination is told: by what, address, secret, whom to trust, language; and one try to tell it something.
 //!
-//! Everything a request needs is read when the settings are, so that a missing file is found by the person who changes
-//! it. A target prints neither its address nor its header: both may be the secret.
+//! Everything a try needs is read when the settings are, so that a missing file is found by the person who changes it. A
+//! target prints neither its address nor its header: both may be the secret.
+//!
+//! What people read is *paced*: what waits goes as one transmission. Programs get one request for each message, since
+//! each is about one alert there, and none is woken by them.
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     fmt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use reqwest::redirect;
-use tokio::time::timeout;
+use jiff::tz::TimeZone;
 use vigie_core::{
-    alert::Message, digest::Digest, id::ReceiverName, reason::message::Language, time::Wall,
+    alert::{Message, Notice, Telling},
+    destination::Destination,
+    reason::message::Language,
+    time::Wall,
+    wording::{self, Chat, Voice},
 };
 use vigie_platform::{
-    settings_file::{ReadSecretError, Secret, SecretFile},
-    tls::{self, TlsError},
+    settings_file::{ReadSecretError, SecretFile},
+    tls::TlsError,
 };
 
-use super::{alertmanager, email::Email, queue::Answer, webhook};
-use crate::settings;
+use super::{
+    alertmanager,
+    alertmanager_api::AlertmanagerApi,
+    chat::Mattermost,
+    email::Email,
+    http::{self, Endpoint, Request},
+    http_template::HttpGateway,
+    ntfy::Ntfy,
+    pagerduty::Pagerduty,
+    queue::Answer,
+    webhook,
+};
+use crate::settings::{ContactWay, Detail};
 
 /// How long one try may take, from connecting to the answer's head.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How much of an answer's body is read, in bytes: enough that the connection can be used again. Its text means nothing
-/// to us, and a body without end must cost nothing.
-pub const ANSWER_LEN_MAX: usize = 4 * 1024;
+/// A message that is tried again within so many milliseconds has the same link, and so is the same byte for byte; one that
+/// waited for longer has a link that is good for as long as any other. Half of the shortest time that links can last.
+const LINK_STEP_MS: i64 = 5 * 60_000;
 
-/// How long the body of an answer may take; by then the answer itself is known.
-const ANSWER_BODY_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The header by which a receiver can tell a repeated message.
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Makes the link by which whoever reads a transmission says that they are on it: for what these of its messages to this
+/// destination say is on, as of now.
+pub type Links = Arc<dyn Fn(&Destination, &[&Message], Wall) -> String + Send + Sync>;
 
 /// What a message looks like on the wire.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,26 +76,43 @@ impl fmt::Debug for Address {
     }
 }
 
-/// What the settings say about one receiver.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What the settings say about one destination.
+#[derive(Clone)]
 pub struct TargetSettings {
-    /// The receiver.
-    pub receiver: ReceiverName,
+    /// Which.
+    pub destination: Destination,
     /// By what it is told.
     pub way: WaySettings,
-    /// Language of titles and mails.
+    /// How much it is told.
+    pub detail: Detail,
+    /// Language of all that is in words.
     pub language: Language,
+    /// The zone in which times are told; `None`: UTC.
+    pub zone: Option<TimeZone>,
+    /// Makes links in what people read; `None`: there are none.
+    pub links: Option<Links>,
     /// [`REQUEST_TIMEOUT`], or less in tests.
     pub request_timeout: Duration,
 }
 
-/// By what a receiver is told.
+impl fmt::Debug for TargetSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TargetSettings")
+            .field("destination", &self.destination)
+            .field("way", &self.way)
+            .field("detail", &self.detail)
+            .field("language", &self.language)
+            .finish_non_exhaustive()
+    }
+}
+
+/// By what a destination is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum WaySettings {
-    /// A POST.
+    /// A POST, of a receiver's own.
     Webhook(WebhookSettings),
-    /// A mail.
-    Email(settings::Email),
+    /// A channel.
+    Contact(ContactWay),
 }
 
 /// What the settings say about one webhook.
@@ -99,7 +131,7 @@ pub struct WebhookSettings {
 /// How one try ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// For the message.
+    /// For all messages of the transmission.
     pub answer: Answer,
     /// How many of its recipients will never get it, though others did.
     pub recipients_refused: u64,
@@ -114,12 +146,35 @@ impl Outcome {
     }
 }
 
-/// A receiver that can be told.
+/// What a channel needs to know of whom it tells.
+pub(super) struct Told<'t> {
+    pub(super) destination: &'t Destination,
+    pub(super) detail: Detail,
+    pub(super) voice: Voice<'t>,
+    pub(super) now: Wall,
+    /// For one try.
+    pub(super) limit: Duration,
+}
+
+impl Told<'_> {
+    /// A batch in the words of a chat.
+    pub(super) fn chat(&self, batch: &[Message]) -> Chat {
+        match self.detail {
+            Detail::Full => wording::chat(self.voice, batch),
+            Detail::Minimal => wording::minimal_chat(self.voice, batch),
+        }
+    }
+}
+
+/// A destination that can be told.
 #[derive(Clone)]
 pub struct Target {
-    receiver: ReceiverName,
+    destination: Destination,
     way: Way,
+    detail: Detail,
     language: Language,
+    zone: Option<TimeZone>,
+    links: Option<Links>,
     request_timeout: Duration,
 }
 
@@ -127,73 +182,96 @@ pub struct Target {
 enum Way {
     Webhook(Webhook),
     Email(Arc<Email>),
+    Http(Arc<HttpGateway>),
+    Ntfy(Arc<Ntfy>),
+    Mattermost(Arc<Mattermost>),
+    Pagerduty(Arc<Pagerduty>),
+    Alertmanager(Arc<AlertmanagerApi>),
+    #[cfg(test)]
+    StandIn(Arc<dyn StandIn>, bool),
+}
+
+/// A provider in the same process: for tests of what lies above one try.
+#[cfg(test)]
+pub(crate) trait StandIn: Send + Sync {
+    /// One try.
+    fn offer<'a>(
+        &'a self,
+        to: &'a Destination,
+        batch: &'a [Message],
+    ) -> std::pin::Pin<Box<dyn Future<Output = Answer> + Send + 'a>>;
 }
 
 #[derive(Clone)]
 struct Webhook {
-    url: reqwest::Url,
+    endpoint: Endpoint,
     format: Format,
-    client: reqwest::Client,
 }
 
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Target")
-            .field("receiver", &self.receiver)
+            .field("destination", &self.destination)
             .finish_non_exhaustive()
     }
 }
 
-/// Why a receiver cannot be told.
+/// Why a destination cannot be told.
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// A file with a secret cannot be read.
-    #[error("cannot use receiver {receiver}")]
+    #[error("cannot tell {to}")]
     Secret {
         /// Who.
-        receiver: String,
+        to: String,
         /// Why. Names the file.
         #[source]
         source: ReadSecretError,
     },
     /// The address is none that a message can be posted to. Does not say which: it may be a secret.
-    #[error(
-        "cannot use receiver {receiver}: its address is not a URL that starts with https:// or http://"
-    )]
+    #[error("cannot tell {to}: the address is not a URL that starts with https:// or http://")]
     Url {
         /// Who.
-        receiver: String,
+        to: String,
     },
     /// The header file does not hold a header.
-    #[error("cannot use receiver {receiver}: {path} does not hold one header line `Name: value`")]
+    #[error("cannot tell {to}: {path} does not hold one header line `Name: value`")]
     Header {
         /// Who.
-        receiver: String,
+        to: String,
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file does not hold a token or key.
+    #[error("cannot tell {to}: {path} does not hold one line of printable ASCII")]
+    Token {
+        /// Who.
+        to: String,
         /// The file.
         path: PathBuf,
     },
     /// The certificate authorities cannot be used.
-    #[error("cannot use receiver {receiver}")]
+    #[error("cannot tell {to}")]
     Trust {
         /// Who.
-        receiver: String,
+        to: String,
         /// Why. Names the file.
         #[source]
         source: TlsError,
     },
     /// The mail server's name is none that a certificate can show.
-    #[error("cannot use receiver {receiver}: {host} is neither a DNS name nor an IP address")]
+    #[error("cannot tell {to}: {host} is neither a DNS name nor an IP address")]
     Host {
         /// Who.
-        receiver: String,
+        to: String,
         /// The mail server.
         host: String,
     },
     /// The HTTP client cannot be made.
-    #[error("cannot make an HTTP client for receiver {receiver}")]
+    #[error("cannot make an HTTP client to tell {to}")]
     Client {
         /// Who.
-        receiver: String,
+        to: String,
         /// Why.
         #[source]
         source: reqwest::Error,
@@ -201,31 +279,72 @@ pub enum TargetError {
 }
 
 impl Target {
-    /// Reads everything that telling this receiver needs. Blocks on files.
+    /// Reads everything that telling this destination needs. Blocks on files.
     ///
     /// # Errors
     /// See [`TargetError`].
     pub fn open(settings: &TargetSettings) -> Result<Self, TargetError> {
+        let to = &settings.destination;
         let way = match &settings.way {
-            WaySettings::Webhook(webhook) => {
-                Way::Webhook(Webhook::open(webhook, &settings.receiver)?)
-            }
-            WaySettings::Email(email) => {
-                Way::Email(Arc::new(Email::open(email, &settings.receiver)?))
-            }
+            WaySettings::Webhook(webhook) => Way::Webhook(Webhook::open(webhook, to)?),
+            WaySettings::Contact(contact) => match contact {
+                ContactWay::Email(email) => Way::Email(Arc::new(Email::open(email, to)?)),
+                ContactWay::Http(http) => Way::Http(Arc::new(HttpGateway::open(http, to)?)),
+                ContactWay::Ntfy(ntfy) => Way::Ntfy(Arc::new(Ntfy::open(ntfy, to)?)),
+                ContactWay::Mattermost(chat) => {
+                    Way::Mattermost(Arc::new(Mattermost::open(chat, to)?))
+                }
+                ContactWay::Pagerduty(pagerduty) => {
+                    Way::Pagerduty(Arc::new(Pagerduty::open(pagerduty, to)?))
+                }
+                ContactWay::Alertmanager(api) => {
+                    Way::Alertmanager(Arc::new(AlertmanagerApi::open(api, to)?))
+                }
+            },
         };
         Ok(Self {
-            receiver: settings.receiver.clone(),
+            destination: to.clone(),
             way,
+            detail: settings.detail,
             language: settings.language,
+            zone: settings.zone.clone(),
+            links: settings.links.clone(),
             request_timeout: settings.request_timeout,
         })
     }
 
+    #[cfg(test)]
+    pub(crate) fn stand_in(
+        destination: Destination,
+        provider: Arc<dyn StandIn>,
+        is_paced: bool,
+    ) -> Self {
+        Self {
+            destination,
+            way: Way::StandIn(provider, is_paced),
+            detail: Detail::Full,
+            language: Language::French,
+            zone: None,
+            links: None,
+            request_timeout: REQUEST_TIMEOUT,
+        }
+    }
+
     /// Who is told.
     #[must_use]
-    pub const fn receiver(&self) -> &ReceiverName {
-        &self.receiver
+    pub const fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    /// Whether what waits goes as one transmission, and not too often.
+    #[must_use]
+    pub const fn is_paced(&self) -> bool {
+        match self.way {
+            Way::Email(_) | Way::Http(_) | Way::Ntfy(_) | Way::Mattermost(_) => true,
+            Way::Webhook(_) | Way::Pagerduty(_) | Way::Alertmanager(_) => false,
+            #[cfg(test)]
+            Way::StandIn(_, is_paced) => is_paced,
+        }
     }
 
     /// Takes over what was known of messages under way when `before` was in force.
@@ -238,239 +357,109 @@ impl Target {
         }
     }
 
-    /// Tries once to hand over `message`, at `now`. Ends within twice [`TargetSettings::request_timeout`] and a little
-    /// for a goodbye. Dropped half way, nobody knows whether the receiver has it; it goes again under the same key.
-    pub async fn send(&self, message: &Message, now: Wall) -> Outcome {
-        let (receiver, language, limit) = (&self.receiver, self.language, self.request_timeout);
+    /// Tries once to hand over `batch`, at `now`: in one transmission named after its first message; one message alone
+    /// where nothing is paced. Ends within twice [`TargetSettings::request_timeout`] and a little for a goodbye. Dropped
+    /// half way, nobody knows whether the destination has it; it goes again under the same key.
+    pub async fn send(&self, batch: &[Message], now: Wall) -> Outcome {
+        let Some(lead) = batch.first() else {
+            return Outcome::of(Answer::Accepted);
+        };
+        debug_assert!(
+            self.is_paced() || batch.len() == 1,
+            "programs get one message at a time"
+        );
+        let link = self.link(batch, now);
+        let told = Told {
+            destination: &self.destination,
+            detail: self.detail,
+            voice: Voice {
+                language: self.language,
+                zone: self.zone.as_ref(),
+                link: link.as_deref(),
+                now: Some(now),
+            },
+            now,
+            limit: self.request_timeout,
+        };
         match &self.way {
-            Way::Webhook(webhook) => {
-                Outcome::of(webhook.post(receiver, language, message, limit).await)
+            Way::Webhook(webhook) => Outcome::of(webhook.post(&told, lead).await),
+            Way::Email(email) => email.send(&told, batch).await,
+            Way::Http(gateway) => Outcome::of(gateway.send(&told, batch).await),
+            Way::Ntfy(ntfy) => Outcome::of(ntfy.send(&told, batch).await),
+            Way::Mattermost(chat) => Outcome::of(chat.send(&told, batch).await),
+            Way::Pagerduty(pagerduty) => Outcome::of(pagerduty.send(&told, lead).await),
+            Way::Alertmanager(api) => Outcome::of(api.send(&told, lead).await),
+            #[cfg(test)]
+            Way::StandIn(provider, _) => {
+                Outcome::of(provider.offer(&self.destination, batch).await)
             }
-            Way::Email(email) => email.send(receiver, language, message, now, limit).await,
         }
     }
+
+    /// The link of a transmission that people read and that says of something that it is on. There is nothing to be on
+    /// for what has ended, and a digest is about what nobody was woken for.
+    fn link(&self, batch: &[Message], now: Wall) -> Option<String> {
+        let links = self.links.as_ref().filter(|_| self.is_paced())?;
+        let is_on: BTreeSet<u64> = newest(batch)
+            .filter(|telling| telling.notice != Notice::Close)
+            .map(|telling| telling.number)
+            .collect();
+        let asks = |message: &Message| {
+            let number = message.telling().map(|telling| telling.number);
+            number.is_some_and(|number| is_on.contains(&number))
+        };
+        let asking: Vec<&Message> = batch.iter().filter(|message| asks(message)).collect();
+        let now = written_at(batch, now);
+        (!asking.is_empty()).then(|| links(&self.destination, &asking, now))
+    }
+}
+
+/// What a batch says of each alert in the end.
+pub(super) fn newest(batch: &[Message]) -> impl Iterator<Item = &Telling> {
+    let mut newest: BTreeMap<u64, (u64, &Telling)> = BTreeMap::new();
+    for message in batch {
+        let Some(telling) = message.telling() else {
+            continue;
+        };
+        let known = newest.entry(telling.number).or_insert((0, telling));
+        if message.order >= known.0 {
+            *known = (message.order, telling);
+        }
+    }
+    newest.into_values().map(|(_, telling)| telling)
+}
+
+/// As of when a link is written: when the newest message was decided, or whole steps of [`LINK_STEP_MS`] later.
+fn written_at(batch: &[Message], now: Wall) -> Wall {
+    let decided = batch.iter().map(|message| message.at).max().unwrap_or(now);
+    let late_ms = now.0.saturating_sub(decided.0).max(0);
+    decided.plus_ms(late_ms - late_ms % LINK_STEP_MS)
 }
 
 impl Webhook {
-    fn open(settings: &WebhookSettings, receiver: &ReceiverName) -> Result<Self, TargetError> {
-        let receiver = || receiver.to_string();
-        let secret = |file: &SecretFile| {
-            file.read().map_err(|source| TargetError::Secret {
-                receiver: receiver(),
-                source,
-            })
-        };
+    fn open(settings: &WebhookSettings, to: &Destination) -> Result<Self, TargetError> {
         let url = match &settings.address {
-            Address::Url(url) => parse_url(url),
-            Address::File(file) => secret(file)?.expose_str().and_then(parse_url),
-        }
-        .ok_or_else(|| TargetError::Url {
-            receiver: receiver(),
-        })?;
-        let mut headers = HeaderMap::new();
-        if let Some(file) = &settings.header_file {
-            let (name, value) =
-                parse_header(&secret(file)?).ok_or_else(|| TargetError::Header {
-                    receiver: receiver(),
-                    path: file.path().to_owned(),
-                })?;
-            headers.insert(name, value);
-        }
-        let tls = trust(url.scheme(), settings.ca_file.as_deref()).map_err(|source| {
-            TargetError::Trust {
-                receiver: receiver(),
-                source,
-            }
-        })?;
-        let client = client(tls)
-            .default_headers(headers)
-            .build()
-            .map_err(|source| TargetError::Client {
-                receiver: receiver(),
-                source,
-            })?;
+            Address::Url(url) => http::url(Some(url), to)?,
+            Address::File(file) => http::url(http::secret(file, to)?.expose_str(), to)?,
+        };
+        let headers = http::header_of(settings.header_file.as_ref(), to)?;
         Ok(Self {
-            url,
+            endpoint: Endpoint::open(url, headers, settings.ca_file.as_deref(), to)?,
             format: settings.format,
-            client,
         })
     }
 
-    async fn post(
-        &self,
-        receiver: &ReceiverName,
-        language: Language,
-        message: &Message,
-        request_timeout: Duration,
-    ) -> Answer {
+    async fn post(&self, told: &Told<'_>, message: &Message) -> Answer {
         let body = match self.format {
-            Format::Vigie => webhook::body(message, language),
-            Format::Alertmanager => alertmanager::body(message, language),
+            Format::Vigie => webhook::body(message, told.voice, told.detail),
+            Format::Alertmanager => alertmanager::body(message, told.voice, told.detail),
         };
-        let request = self
-            .client
-            .post(self.url.clone())
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(IDEMPOTENCY_KEY, message.key.to_string())
-            .body(body)
-            .send();
-        match timeout(request_timeout, request).await {
-            Ok(Ok(response)) => {
-                let answer = judge(response.status(), response.headers());
-                drain(response).await;
-                answer
-            }
-            Ok(Err(error)) => {
-                // The address is taken out: it may be the secret.
-                let error = error.without_url();
-                tracing::debug!(%receiver, cause = &error as &dyn std::error::Error, "no answer");
-                Answer::None
-            }
-            Err(_) => {
-                tracing::debug!(%receiver, "no answer in time");
-                Answer::None
-            }
-        }
+        let request = Request::json(body, message.key);
+        self.endpoint
+            .send(request, None, told.destination, told.now, told.limit)
+            .await
     }
-}
-
-/// A client for addresses outside, without redirects: following one would turn a POST into something else, or carry a
-/// secret to somebody else. Proxies named by the environment are not used; what is not in the settings does not count.
-pub(crate) fn client(tls: rustls::ClientConfig) -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
-        .tls_backend_preconfigured(tls)
-        .http1_only()
-        .redirect(redirect::Policy::none())
-        .user_agent(concat!("vigie-collector/", env!("CARGO_PKG_VERSION")))
-        .pool_max_idle_per_host(super::queue::IN_FLIGHT_MAX)
-        .no_proxy()
-}
-
-/// Whom to trust: the system's certificate authorities, or those of `ca_file` instead. Nobody for addresses without TLS,
-/// which must work where the system trusts no authority at all.
-pub(crate) fn trust(
-    scheme: &str,
-    ca_file: Option<&Path>,
-) -> Result<rustls::ClientConfig, TlsError> {
-    match (scheme, ca_file) {
-        // No certificate has this digest.
-        ("http", _) => tls::pinned_client_config(Digest::ZERO),
-        (_, None) => tls::native_client_config(),
-        (_, Some(path)) => {
-            let roots = tls::load_certificates(path)?;
-            tls::client_config(&roots, &path.display().to_string(), None)
-        }
-    }
-}
-
-/// `None` for anything that nothing can be posted to.
-pub(crate) fn parse_url(text: &str) -> Option<reqwest::Url> {
-    let url = reqwest::Url::parse(text.trim()).ok()?;
-    (matches!(url.scheme(), "https" | "http") && url.has_host()).then_some(url)
-}
-
-fn parse_header(secret: &Secret) -> Option<(HeaderName, HeaderValue)> {
-    let (name, value) = secret.expose_str()?.split_once(':')?;
-    let mut value = HeaderValue::from_str(value.trim()).ok()?;
-    value.set_sensitive(true);
-    Some((name.trim().parse().ok()?, value))
-}
-
-fn judge(status: StatusCode, headers: &HeaderMap) -> Answer {
-    let http_status = status.as_u16();
-    match status {
-        _ if status.is_success() => Answer::Accepted,
-        StatusCode::TOO_MANY_REQUESTS => Answer::Busy {
-            http_status,
-            retry_after_ms: retry_after_ms(headers),
-        },
-        _ if status.is_server_error() => Answer::Busy {
-            http_status,
-            retry_after_ms: retry_after_ms(headers),
-        },
-        _ => Answer::Refused { http_status },
-    }
-}
-
-/// `Retry-After` in seconds (RFC 9110 §10.2.3). The other form, a date, would need two clocks to agree.
-fn retry_after_ms(headers: &HeaderMap) -> Option<u64> {
-    let seconds: u64 = headers
-        .get(header::RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(seconds.saturating_mul(1_000))
-}
-
-/// Reads the answer's body if that is worth it; how that goes changes nothing.
-async fn drain(mut response: reqwest::Response) {
-    let is_long = response
-        .content_length()
-        .is_some_and(|len| len > ANSWER_LEN_MAX as u64);
-    if is_long {
-        return;
-    }
-    let read = async {
-        let mut len = 0;
-        while let Ok(Some(chunk)) = response.chunk().await {
-            len += chunk.len();
-            if len > ANSWER_LEN_MAX {
-                break;
-            }
-        }
-    };
-    let _too_slow = timeout(ANSWER_BODY_TIMEOUT, read).await;
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
-
-    use super::*;
-
-    #[test]
-    fn answers_are_judged() {
-        let judged = |status: u16, retry_after: Option<&str>| {
-            let mut headers = HeaderMap::new();
-            if let Some(text) = retry_after {
-                headers.insert(header::RETRY_AFTER, text.parse().unwrap());
-            }
-            judge(StatusCode::from_u16(status).unwrap(), &headers)
-        };
-        let busy = |http_status, retry_after_ms| Answer::Busy {
-            http_status,
-            retry_after_ms,
-        };
-        for status in [200, 202, 204] {
-            assert_eq!(judged(status, None), Answer::Accepted);
-        }
-        assert_eq!(judged(429, Some("7")), busy(429, Some(7_000)));
-        assert_eq!(judged(503, None), busy(503, None));
-        assert_eq!(
-            judged(503, Some("Wed, 21 Oct 2026 07:28:00 GMT")),
-            busy(503, None)
-        );
-        assert_eq!(judged(500, Some("99999999999999999999")), busy(500, None));
-        for http_status in [301, 302, 400, 401, 404, 410] {
-            assert_eq!(judged(http_status, None), Answer::Refused { http_status });
-        }
-    }
-
-    #[test]
-    fn only_addresses_that_can_be_posted_to_are_taken() {
-        for good in ["https://a.example/x?y=z", "http://127.0.0.1:9\n"] {
-            assert!(parse_url(good).is_some(), "{good}");
-        }
-        for bad in [
-            "a.example/x",
-            "ftp://a.example",
-            "file:///etc/passwd",
-            "https:",
-            "",
-        ] {
-            assert!(parse_url(bad).is_none(), "{bad}");
-        }
-    }
-}
+mod tests;

@@ -2,7 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt as _};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::unix::fs::PermissionsExt as _,
+};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -10,21 +13,25 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use vigie_core::{
-    alert::{AlertKey, Ended, Notice},
+    alert::{AlertKey, Body, Ended, Notice, Telling},
     reason::message::Language,
-    status::{Criticality, Environment, Family, Status},
+    status::{Criticality, Environment, Family, Need, Status},
     time::{Now, Wall},
+    wording::Voice,
 };
 use vigie_platform::{clock::ManualClock, settings_file::SecretFile};
 
-use super::*;
+use super::{
+    queue::{PAGE_SPACING_MS, SPACING_MS},
+    *,
+};
+use crate::settings::{
+    AcceptedWhen, ContactWay, Detail, Encoding, HttpContact, HttpGateway, HttpMethod, Template,
+};
 
 pub(super) fn message(order: u64, number: u64, notice: Notice) -> Message {
     let facts = json!({"expected": [200], "got": 503});
-    Message {
-        key: Digest::of(&order.to_be_bytes()),
-        order,
-        receiver: "night".parse().unwrap(),
+    let telling = Telling {
         notice,
         number,
         opening: number,
@@ -37,13 +44,26 @@ pub(super) fn message(order: u64, number: u64, notice: Notice) -> Message {
         criticality: Criticality::Critical,
         environment: Environment::Production,
         family: Family::Availability,
+        need: (Need::Availability, 4),
         status: Status::Critical,
         reason: "http.status".to_owned(),
         facts: facts.as_object().unwrap().clone(),
         since: Wall(1_795_374_271_207),
-        at: Wall(1_795_374_272_000),
         ended: (notice == Notice::Close).then_some(Ended::Recovered),
         runbook: Some("https://wiki.example/dossier-patient".to_owned()),
+        step: 0,
+        others_told: BTreeSet::new(),
+        acknowledged_by: None,
+        explains: 0,
+        thread: None,
+    };
+    Message {
+        key: Digest::of(&order.to_be_bytes()),
+        order,
+        to: night(),
+        receiver: "night".parse().unwrap(),
+        at: Wall(1_795_374_272_000),
+        body: Body::Alert(Box::new(telling)),
     }
 }
 
@@ -158,17 +178,45 @@ async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
     Some(Seen { headers, body })
 }
 
-fn settings(receiver: &str, url: &str) -> TargetSettings {
+/// A machine.
+fn settings(to: &str, url: &str) -> TargetSettings {
     TargetSettings {
-        receiver: receiver.parse().unwrap(),
+        destination: to.parse().unwrap(),
         way: WaySettings::Webhook(WebhookSettings {
             address: Address::Url(url.to_owned()),
             format: Format::Vigie,
             header_file: None,
             ca_file: None,
         }),
+        detail: Detail::Full,
         language: Language::French,
+        zone: None,
+        links: None,
         request_timeout: REQUEST_TIMEOUT,
+    }
+}
+
+/// Somebody who is told through a gateway.
+fn person(to: &str, url: &str) -> TargetSettings {
+    let kind = "application/json";
+    let gateway = HttpGateway {
+        address: Address::Url(url.to_owned()),
+        method: HttpMethod::Post,
+        header_file: None,
+        content_type: kind.to_owned(),
+        body: Template::parse(r#"{"text":"{text}"}"#, Encoding::of(kind)).unwrap(),
+        accepted: AcceptedWhen {
+            status: vec![204],
+            body_contains: None,
+        },
+        ca_file: None,
+    };
+    TargetSettings {
+        way: WaySettings::Contact(ContactWay::Http(Box::new(HttpContact {
+            gateway,
+            to: "+33600000000".to_owned().into(),
+        }))),
+        ..settings(to, url)
     }
 }
 
@@ -176,7 +224,7 @@ fn settings(receiver: &str, url: &str) -> TargetSettings {
 fn webhook(settings: &mut TargetSettings) -> &mut WebhookSettings {
     match &mut settings.way {
         WaySettings::Webhook(webhook) => webhook,
-        WaySettings::Email(email) => panic!("{email:?}"),
+        WaySettings::Contact(contact) => panic!("{contact:?}"),
     }
 }
 
@@ -234,8 +282,10 @@ impl Bench {
         let mut keys = Vec::new();
         while keys.len() < count {
             match self.event().await {
-                Event::Delivered { key } => keys.push(key),
-                Event::DeliveryWorks { .. } | Event::DeliveryFailing { .. } => {}
+                Event::Delivered { key, .. } => keys.push(key),
+                Event::DeliveryWorks { .. }
+                | Event::DeliveryFailing { .. }
+                | Event::Refused { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -244,7 +294,7 @@ impl Bench {
 
     /// How many tries have ended.
     fn tried(&self) -> u64 {
-        let counts = |(_, counters): (ReceiverName, Arc<counters::ReceiverCounters>)| {
+        let counts = |(_, counters): (Destination, Arc<counters::ReceiverCounters>)| {
             counters.results()[..4]
                 .iter()
                 .map(|(_, count)| count)
@@ -274,8 +324,28 @@ impl Bench {
     }
 }
 
-fn night() -> ReceiverName {
+fn night() -> Destination {
     "night".parse().unwrap()
+}
+
+fn am() -> Destination {
+    "am/sms".parse().unwrap()
+}
+
+/// A message by itself.
+const fn delivered(key: Digest) -> Event {
+    Event::Delivered {
+        key,
+        carried_by: None,
+    }
+}
+
+/// A message to a person.
+fn page(order: u64, number: u64, notice: Notice) -> Message {
+    Message {
+        to: am(),
+        ..message(order, number, notice)
+    }
 }
 
 #[tokio::test]
@@ -319,7 +389,7 @@ async fn a_broken_receiver_is_tried_until_it_works_and_both_are_said_once() {
     );
     bench.wait_for(&mut server).await;
     let key = message(1, 0, Notice::Open).key;
-    assert_eq!(bench.event().await, Event::Delivered { key });
+    assert_eq!(bench.event().await, delivered(key));
     assert_eq!(
         bench.event().await,
         Event::DeliveryWorks { receiver: night() }
@@ -353,6 +423,12 @@ async fn a_refusal_is_said_at_once_and_the_page_is_not_given_up() {
         let mut bench = Bench::start(&[settings("night", &server.url)]);
         bench.deliverer.take(vec![message(1, 7, Notice::Open)]);
         server.next().await;
+        let refused = bench.event().await;
+        assert!(
+            matches!(refused, Event::Refused { key, http_status: 400 | 307 }
+                if key == message(1, 0, Notice::Open).key),
+            "{refused:?}"
+        );
         assert!(matches!(
             bench.event().await,
             Event::DeliveryFailing {
@@ -388,7 +464,7 @@ async fn a_receiver_that_hangs_costs_only_itself() {
     slow.request_timeout = std::time::Duration::from_millis(50);
     let mut bench = Bench::start(&[slow, settings("night", &good.url)]);
     let mut to_day = message(1, 7, Notice::Open);
-    to_day.receiver = "day".parse().unwrap();
+    to_day.to = "day".parse().unwrap();
     bench
         .deliverer
         .take(vec![to_day.clone(), message(2, 7, Notice::Open)]);
@@ -399,7 +475,7 @@ async fn a_receiver_that_hangs_costs_only_itself() {
     assert_eq!(again.key(), to_day.key.to_string());
     loop {
         // How long the hanging one was waited for decides whether it was said to fail.
-        if bench.event().await == (Event::Delivered { key: to_day.key }) {
+        if bench.event().await == delivered(to_day.key) {
             break;
         }
     }
@@ -456,12 +532,13 @@ async fn a_receiver_that_left_the_settings_is_reported() {
     let mut bench = Bench::start(&[settings("night", &server.url)]);
     bench.deliverer.take(vec![message(1, 7, Notice::Open)]);
     server.next().await;
+    assert!(matches!(bench.event().await, Event::Refused { .. }));
     assert!(matches!(bench.event().await, Event::DeliveryFailing { .. }));
     bench.deliverer.replace_targets(Vec::new());
     assert!(matches!(bench.event().await, Event::DeliveryWorks { .. }));
     let undeliverable = |order| Report::Undeliverable {
         key: message(order, 0, Notice::Open).key,
-        receiver: night(),
+        to: night(),
     };
     assert_eq!(bench.report().await, undeliverable(1));
     bench.deliverer.take(vec![message(2, 7, Notice::Close)]);
@@ -481,7 +558,87 @@ async fn a_page_that_is_in_no_log_is_told_and_is_no_event() {
     bench.wait_for(&mut server).await;
     let told = Report::ToldUnlogged {
         key: message(1, 0, Notice::Open).key,
-        receiver: night(),
+        to: night(),
+    };
+    assert_eq!(bench.report().await, told);
+}
+
+#[tokio::test]
+async fn people_get_all_that_waits_in_one_and_time_to_read_it() {
+    let mut server = Server::start(vec![]).await;
+    let mut bench = Bench::start(&[person("am/sms", &server.url)]);
+    bench.deliverer.take(vec![page(1, 1, Notice::Open)]);
+    server.next().await;
+    assert_eq!(bench.delivered(1).await, [page(1, 1, Notice::Open).key]);
+    let before = bench.clock.elapsed();
+    bench.deliverer.take(vec![
+        page(2, 2, Notice::Open),
+        page(3, 3, Notice::Open),
+        page(4, 2, Notice::Close),
+    ]);
+    bench.wait_for(&mut server).await;
+    assert!(bench.clock.elapsed().since_ms(before) >= PAGE_SPACING_MS);
+    let lead = page(2, 2, Notice::Open).key;
+    let carried = |order: u64| Event::Delivered {
+        key: page(order, 0, Notice::Open).key,
+        carried_by: (order != 2).then_some(lead),
+    };
+    let mut events = Vec::new();
+    while events.len() < 3 {
+        match bench.event().await {
+            Event::DeliveryWorks { receiver } => assert_eq!(receiver, am()),
+            event => events.push(event),
+        }
+    }
+    assert_eq!(events, [2, 3, 4].map(carried));
+    // An end alone wakes nobody.
+    let before = bench.clock.elapsed();
+    bench.deliverer.take(vec![page(5, 3, Notice::Close)]);
+    bench.wait_for(&mut server).await;
+    assert!(bench.clock.elapsed().since_ms(before) >= SPACING_MS);
+    bench.delivered(1).await;
+    assert_eq!(server.count, 3);
+    let counters = bench.deliverer.counters().of(&am());
+    assert_eq!(counters.results()[0], ("accepted", 3));
+}
+
+#[tokio::test]
+async fn a_storm_is_few_transmissions_and_every_message_is_reported() {
+    const ALERTS: u64 = 10_000;
+    let mut server = Server::start(vec![]).await;
+    let mut bench = Bench::start(&[person("am/sms", &server.url)]);
+    let pages = |from, to| (from..to).map(|order| page(order, order, Notice::Open));
+    let mut keys = Vec::new();
+    for (from, to) in [(0, 1), (1, ALERTS / 2), (ALERTS / 2, ALERTS)] {
+        bench.deliverer.take(pages(from, to).collect());
+        if from == 0 {
+            server.next().await;
+        } else {
+            bench.wait_for(&mut server).await;
+        }
+        let count = usize::try_from(to - from).unwrap();
+        keys.extend(bench.delivered(count).await);
+    }
+    let all: Vec<Digest> = pages(0, ALERTS).map(|page| page.key).collect();
+    assert_eq!(keys, all);
+    assert_eq!(server.count, 3);
+    assert_eq!(bench.deliverer.counters().of(&am()).waiting(), 0);
+}
+
+#[tokio::test]
+async fn a_page_in_no_log_travels_with_the_others() {
+    let mut server = Server::start(vec![BROKEN]).await;
+    let mut bench = Bench::start(&[person("am/sms", &server.url)]);
+    bench.deliverer.take(vec![page(1, 1, Notice::Open)]);
+    server.next().await;
+    bench
+        .deliverer
+        .take_unlogged(vec![page(2, 2, Notice::Open)]);
+    bench.wait_for(&mut server).await;
+    assert_eq!(bench.event().await, delivered(page(1, 1, Notice::Open).key));
+    let told = Report::ToldUnlogged {
+        key: page(2, 2, Notice::Open).key,
+        to: am(),
     };
     assert_eq!(bench.report().await, told);
 }
@@ -499,6 +656,7 @@ async fn delivering_counts_as_healthy_only_while_nobody_fails() {
     };
     bench.deliverer.take(vec![message(1, 7, Notice::Open)]);
     server.next().await;
+    assert!(matches!(bench.event().await, Event::Refused { .. }));
     assert!(matches!(bench.event().await, Event::DeliveryFailing { .. }));
     bench.clock.advance(std::time::Duration::from_millis(
         crate::outside_watch::RECENT_MS + 1,
@@ -535,71 +693,23 @@ fn a_target_says_what_is_wrong_and_never_where_it_points() {
 }
 
 #[test]
-fn the_own_form_is_the_documented_one() {
-    let body = webhook::body(&message(1, 1841, Notice::Open), Language::French);
-    let body: Value = serde_json::from_slice(&body).unwrap();
-    let said = body["message"].clone();
-    assert!(said["fr"].is_string() && said["en"].is_string() && said["fr"] != said["en"]);
-    let expected = json!({
-        "version": 1,
-        "key": message(1, 0, Notice::Open).key,
-        "notice": "open",
-        "number": 1841,
-        "title": format!(
-            "[vigie #1841] dossier-patient : critique : app-01 portail 192.0.2.7 : {}",
-            said["fr"].as_str().unwrap()
-        ),
-        "status": "critical",
-        "criticality": "critical",
-        "services": ["dossier-patient"],
-        "node": "app-01",
-        "check": "portail",
-        "object": "192.0.2.7",
-        "family": "availability",
-        "environment": "production",
-        "reason": "http.status",
-        "message": said,
-        "facts": {"expected": [200], "got": 503},
-        "since": "2026-11-22T19:04:31.207Z",
-        "at": "2026-11-22T19:04:32.000Z",
-        "ended": null,
-        "runbook": "https://wiki.example/dossier-patient",
-    });
-    assert_eq!(body, expected);
-}
-
-#[test]
-fn titles_say_what_changed_in_the_receivers_language() {
-    let mut message = message(1, 5, Notice::Close);
-    assert!(
-        webhook::title(&message, Language::English)
-            .starts_with("[vigie #5] dossier-patient: ended: app-01 portail 192.0.2.7: ")
-    );
-    message.notice = Notice::Worse;
-    message.services = ["a", "b", "c", "d", "e"]
-        .map(|name| name.parse().unwrap())
-        .into();
-    assert!(
-        webhook::title(&message, Language::French)
-            .starts_with("[vigie #5] a, b, c +2 : aggravé, critique : ")
-    );
-    message.services.clear();
-    message.alert.object = "x\u{202e}\u{1b}[31my".to_owned();
-    assert!(
-        webhook::title(&message, Language::French)
-            .starts_with("[vigie #5] aggravé, critique : app-01 portail xy : ")
-    );
-}
-
-#[test]
 fn alertmanagers_form_names_an_alert_the_same_from_beginning_to_end() {
     let read = |message: &Message| -> Value {
-        serde_json::from_slice(&alertmanager::body(message, Language::English)).unwrap()
+        let voice = Voice {
+            language: Language::English,
+            zone: None,
+            link: None,
+            now: None,
+        };
+        serde_json::from_slice(&alertmanager::body(message, voice, Detail::Full)).unwrap()
     };
     let open = read(&message(1, 7, Notice::Open));
     let mut closing = message(2, 7, Notice::Close);
     // A node whose clock is ahead.
-    closing.since = closing.at.plus_ms(60_000);
+    let later = closing.at.plus_ms(60_000);
+    if let Body::Alert(telling) = &mut closing.body {
+        telling.since = later;
+    }
     let close = read(&closing);
     assert_eq!(
         (&open["version"], &open["status"]),

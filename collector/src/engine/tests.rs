@@ -6,10 +6,9 @@ use vigie_core::{
     contact::NotOk,
     entry::{Draft, Head, Kind, Line},
     fleet::NodeKeys,
-    id::ReceiverName,
     observation::Facts,
     reason::availability,
-    rules::{Group, Match, Route, Service},
+    rules::{Group, Receiver, Route, Rules, Service},
     status::{Environment, Needs},
 };
 use vigie_platform::clock::ManualClock;
@@ -81,7 +80,7 @@ impl Courier for Arc<Recorder> {
         self.unlogged.lock().unwrap().extend(messages);
     }
 
-    fn refill(&self, _: &ReceiverName, _: Vec<Message>) {}
+    fn refill(&self, _: &Destination, _: Vec<Message>) {}
 }
 
 /// An engine that does nothing of itself.
@@ -94,7 +93,10 @@ fn engine(
     let (engine, handle, _) = Engine::new(Parts {
         store: Arc::clone(memory),
         state: State::default(),
-        rules: Arc::new(rules()),
+        ground: Ground {
+            rules: Arc::new(rules()),
+            ..Ground::default()
+        },
         tzdata: String::new(),
         collector: "c".to_owned(),
         clock: Arc::clone(clock) as _,
@@ -122,6 +124,7 @@ fn rules() -> Rules {
         criticality: Criticality::Critical,
         needs: Needs::HIGHEST,
         runbook: None,
+        depends_on: Default::default(),
     };
     let group = Group {
         nodes: ["app-01".parse().unwrap()].into(),
@@ -133,11 +136,12 @@ fn rules() -> Rules {
         silent_after_ms: 120_000,
         services: [("dossier".parse().unwrap(), service)].into(),
         groups: [("app".parse().unwrap(), group)].into(),
-        receivers: ["night".parse().unwrap()].into(),
+        receivers: [("night".parse().unwrap(), Receiver::default())].into(),
         routes: vec![Route {
-            matches: Match::default(),
             notify: vec!["night".parse().unwrap()],
+            ..Route::default()
         }],
+        ..Rules::default()
     }
 }
 
@@ -247,7 +251,8 @@ impl Bench {
     fn unlogged(&self) -> Vec<String> {
         let told = self.recorder.unlogged.lock().unwrap();
         told.iter()
-            .map(|message| format!("{} {}", message.alert.check, message.reason))
+            .filter_map(Message::telling)
+            .map(|telling| format!("{} {}", telling.alert.check, telling.reason))
             .collect()
     }
 }
@@ -320,7 +325,8 @@ async fn when_the_log_cannot_be_written_pages_go_out_once_and_nothing_is_answere
     let logged = bench.recorder.logged.lock().unwrap().clone();
     let checks: Vec<_> = logged
         .iter()
-        .map(|message| (message.notice, message.alert.check.as_str()))
+        .filter_map(Message::telling)
+        .map(|telling| (telling.notice, telling.alert.check.as_str()))
         .collect();
     assert_eq!(
         checks,
@@ -371,19 +377,19 @@ async fn a_page_that_was_accepted_during_the_outage_is_struck_off_and_gets_its_e
     let logged = bench.recorder.logged.lock().unwrap().clone();
     let told: Vec<_> = logged
         .iter()
-        .map(|message| (message.notice, message.alert.check.as_str()))
+        .filter_map(Message::telling)
+        .map(|telling| (telling.notice, telling.alert.check.as_str()))
         .collect();
     assert_eq!(
         told,
         [(Notice::Close, "@commit"), (Notice::Close, "portail")]
     );
     let disk = bench.memory.disk.lock().unwrap();
-    assert!(
-        disk.0
-            .outbox
-            .values()
-            .all(|message| message.notice == Notice::Close)
-    );
+    assert!(disk.0.outbox.values().all(|message| {
+        message
+            .telling()
+            .is_some_and(|telling| telling.notice == Notice::Close)
+    }));
     assert!(disk.0.alerts.is_empty());
 }
 

@@ -61,7 +61,7 @@ pub async fn join(State(ingest): State<Arc<Ingest>>, body: Bytes) -> Response {
         },
     };
     match ingest.engine.perform(event).await {
-        Ok(()) => {
+        Ok(_) => {
             info!(%holder, serial = issued.serial, "joined");
             let head = match &holder {
                 Holder::Node(node) => ingest.directory.find(node).map(|member| member.head),
@@ -159,7 +159,7 @@ pub async fn renew(
         },
     };
     match ingest.engine.perform(event).await {
-        Ok(()) => {
+        Ok(_) => {
             info!(%holder, serial = issued.serial, "the certificate was renewed");
             axum::Json(RenewAnswer {
                 certificate_pem: issued.pem,

@@ -1,6 +1,7 @@
 //! What comes in from nodes: the door, who is at it, and what they bring.
 
 pub mod accept;
+pub mod alerts;
 pub mod authenticate;
 pub mod entries;
 pub mod join;
@@ -13,12 +14,13 @@ use axum::{
     Router,
     extract::DefaultBodyLimit,
     response::{IntoResponse, Response},
-    routing::post,
+    routing::{any, get, post},
 };
 use http::StatusCode;
 use vigie_core::{
     hand_in::{BODY_LEN_MAX, ENTRIES_PATH},
     remote_write::WRITE_PATH,
+    sender_alert::ALERTS_PATH,
     wire::{ErrorBody, JOIN_BODY_LEN_MAX, JOIN_PATH, RENEW_PATH},
 };
 use vigie_platform::clock::Clock;
@@ -47,6 +49,8 @@ pub struct Ingest {
     pub samples: Arc<metrics::Counters>,
     /// How much of it may come in at once.
     pub intake: Arc<metrics::Intake>,
+    /// What is remembered of senders' alerts between requests.
+    pub alerts: Arc<alerts::Desks>,
 }
 
 /// The routes of the agents' port.
@@ -59,6 +63,12 @@ pub fn router(ingest: Arc<Ingest>) -> Router {
         )
         // Its body is not extracted but read piece by piece, once there is room for it.
         .route(WRITE_PATH, post(metrics::write))
+        .route(ALERTS_PATH, post(alerts::post).get(alerts::list))
+        .route("/api/v2/status", get(alerts::status))
+        .route("/api/v2/silences", any(alerts::no_silences))
+        .route("/api/v2/silence/{id}", any(alerts::no_silences))
+        .route("/-/healthy", get(alerts::healthy))
+        .route("/-/ready", get(alerts::healthy))
         .route(JOIN_PATH, post(join::join).layer(small()))
         .route(RENEW_PATH, post(join::renew).layer(small()))
         .with_state(ingest)

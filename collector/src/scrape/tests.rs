@@ -12,13 +12,14 @@ use tokio::sync::watch;
 use tower_service::Service as _;
 use vigie_core::{
     alert::Message,
+    destination::Destination,
     entry::Head,
     fleet::{
         State as FleetState,
         state::{Node, Sender},
     },
-    id::ReceiverName,
     remote_write::{Decoder, Limits as RequestLimits, Sample, Version, v1},
+    routing::Ground,
     rules::Rules,
     time::Now,
 };
@@ -191,7 +192,7 @@ struct Nobody;
 impl Courier for Nobody {
     fn take(&self, _: Vec<Message>) {}
     fn take_unlogged(&self, _: Vec<Message>) {}
-    fn refill(&self, _: &ReceiverName, _: Vec<Message>) {}
+    fn refill(&self, _: &Destination, _: Vec<Message>) {}
 }
 
 /// A port with an engine behind it that knows the node `app-01`, never heard, and the sender `prometheus`.
@@ -233,13 +234,13 @@ impl Port {
         let (engine, handle, engine_counters) = Engine::new(Parts {
             store: SqliteStore::open(dir.path()).await.unwrap(),
             state,
-            rules: Arc::new(Rules {
-                silent_after_ms: 120_000,
-                services: Default::default(),
-                groups: Default::default(),
-                receivers: Default::default(),
-                routes: Vec::new(),
-            }),
+            ground: Ground {
+                rules: Arc::new(Rules {
+                    silent_after_ms: 120_000,
+                    ..Rules::default()
+                }),
+                ..Ground::default()
+            },
             tzdata: String::new(),
             collector: "c".to_owned(),
             clock: Arc::clone(&clock),
@@ -257,6 +258,7 @@ impl Port {
             door: Arc::default(),
             reloads_failed: Arc::default(),
             deliveries: Arc::default(),
+            alerts: Arc::new(ingest::alerts::Desks::new(vigie_core::time::Wall(0))),
             outside_watch: Arc::default(),
         });
         let latest = Arc::new(Latest::new(Limits::default()));

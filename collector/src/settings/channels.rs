@@ -1,318 +1,399 @@
-//! `[channel.N]`: the ways by which several receivers are told, and `email = { … }`: a receiver who is told by one.
+//! `[channel.N]`: the ways by which people and programs are told, and who is told by them: `email = { … }` and
+//! `contact = { … }` of a receiver, `contacts = [ … ]` of a person.
 //!
-//! Only mail is built; a webhook needs no channel. Whatever could go wrong on the night it is needed is found here:
-//! addresses that no server takes, passwords that cannot be read or would travel without encryption.
+//! Whatever could go wrong on the night it is needed is found here: addresses that nobody takes, secrets that cannot be
+//! read or would travel without encryption, a body that is no JSON once it is filled in. A webhook needs no channel.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    path::PathBuf,
-    str::FromStr,
+use std::collections::{BTreeMap, BTreeSet};
+
+use vigie_core::id::ChannelName;
+use vigie_platform::settings_file::{Complaint, Mistake, Section};
+
+pub(crate) use self::http::{is_token_text, url_secret};
+pub use self::{
+    http::{
+        AcceptedWhen, AlertmanagerApi, HttpContact, HttpGateway, HttpMethod, Mattermost,
+        MattermostContact, Ntfy, NtfyContact, Pagerduty, To,
+    },
+    mail::{Email, Login, MailAddress, Smtp, SmtpTls},
+    template::{Encoding, Placeholder, Template},
 };
 
-use lettre::Address;
-use vigie_core::id::ChannelName;
-use vigie_platform::settings_file::{Complaint, SecretFile, Section};
-
-use super::{ServerName, is_this_machine, readable, trusted};
+mod http;
+mod mail;
+mod template;
+#[cfg(test)]
+mod tests;
 
 /// A mail to more people than this is for a list of the mail server; some refuse it as spam.
 const TO_MAX: usize = 50;
 
-/// The longest address (RFC 5321 §4.5.3.1.3, without the brackets).
-const ADDRESS_LEN_MAX: usize = 254;
+/// More contacts than this of one person are never tried in one night.
+const CONTACTS_MAX: usize = 8;
 
-/// The longest name or password of a login; what is longer is not one.
-const USER_LEN_MAX: usize = 255;
+/// The longest `to` of an HTTP gateway, in characters.
+const TO_LEN_MAX: usize = 200;
 
-/// `smtp = { … }`: the mail server that takes our mail.
+/// How much a channel tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Detail {
+    /// Everything that is known.
+    #[default]
+    Full,
+    /// Number, service, state, since and link: for what leaves the perimeter of health data.
+    Minimal,
+}
+
+/// One destination's part of a channel: by what it is told, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Smtp {
-    /// A DNS name or an IP address, which its certificate must show.
-    pub host: String,
-    /// From 1 on.
-    pub port: u16,
-    /// How the connection is protected.
-    pub tls: SmtpTls,
-    /// Who we are there; `None`: the server takes mail of this machine without.
-    pub login: Option<Login>,
-    /// Who the mail is from; answers and reports of failed delivery go there.
-    pub from: MailAddress,
-    /// Certificate authorities trusted instead of those of the system, as PEM.
-    pub ca_file: Option<PathBuf>,
+pub struct Contact {
+    /// Which channel.
+    pub channel: ChannelName,
+    /// All that telling needs.
+    pub way: ContactWay,
+    /// How much is told.
+    pub detail: Detail,
 }
 
-/// How the connection to a mail server is protected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SmtpTls {
-    /// It begins without, and nothing is said before it is encrypted (RFC 3207).
-    Starttls,
-    /// From the first byte on (RFC 8314 §3.3).
-    Tls,
-    /// Not at all: a server on this machine.
-    None,
+/// By what a destination is told, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContactWay {
+    /// A mail.
+    Email(Email),
+    /// A gateway for text messages or calls.
+    Http(Box<HttpContact>),
+    /// A topic of ntfy.
+    Ntfy(NtfyContact),
+    /// A chat with incoming webhooks in the manner of Slack and Mattermost.
+    Mattermost(MattermostContact),
+    /// A service of PagerDuty, or of whoever understands its Events API v2.
+    Pagerduty(Pagerduty),
+    /// An Alertmanager.
+    Alertmanager(AlertmanagerApi),
 }
 
-impl SmtpTls {
-    /// The port where servers are when nobody wrote another.
+impl ContactWay {
+    /// Whether it has a place for a digest. For the others one becomes an alert that is only for information.
     #[must_use]
-    pub const fn port(self) -> u16 {
+    pub const fn is_for_people(&self) -> bool {
         match self {
-            Self::Starttls => 587,
-            Self::Tls => 465,
-            Self::None => 25,
+            Self::Email(_) | Self::Http(_) | Self::Ntfy(_) | Self::Mattermost(_) => true,
+            Self::Pagerduty(_) | Self::Alertmanager(_) => false,
         }
     }
 }
 
-/// Who we are for a mail server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Login {
-    /// The name.
-    pub user: String,
-    /// Holds the password. Read at each connection.
-    pub password_file: SecretFile,
+/// A channel, before anybody is told by it.
+#[derive(Debug, Clone)]
+struct Channel {
+    way: ChannelWay,
+    detail: Detail,
 }
 
-/// `email = { … }`: who is told by mail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Email {
-    /// To whom, at least one.
-    pub to: Vec<MailAddress>,
-    /// By which server.
-    pub smtp: Smtp,
+#[derive(Debug, Clone)]
+enum ChannelWay {
+    Smtp(Smtp),
+    Http(Box<HttpGateway>),
+    Ntfy(Ntfy),
+    Mattermost(Mattermost),
+    Pagerduty(Pagerduty),
+    Alertmanager(AlertmanagerApi),
 }
 
-/// An address that every mail server understands: ASCII only, without comments, quotes or a display name.
-#[derive(Clone, PartialEq, Eq)]
-pub struct MailAddress(Address);
+/// The keys of which a channel has one.
+const WAYS: [&str; 6] = [
+    "smtp",
+    "http",
+    "ntfy",
+    "mattermost",
+    "pagerduty",
+    "alertmanager",
+];
 
-impl MailAddress {
-    /// As the mail library has it.
-    #[must_use]
-    pub const fn address(&self) -> &Address {
-        &self.0
-    }
-}
-
-impl fmt::Debug for MailAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl fmt::Display for MailAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.0.as_ref())
-    }
-}
-
-/// The text is no address that every mail server understands.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("it is not a mail address")]
-pub struct NotAMailAddress;
-
-impl FromStr for MailAddress {
-    type Err = NotAMailAddress;
-
-    fn from_str(text: &str) -> Result<Self, NotAMailAddress> {
-        // A subset of RFC 5321's Mailbox: a dot-string without what has a meaning in headers, and a DNS name.
-        let is_local = |local: &str| {
-            local.split('.').all(|atom| {
-                let is_atom_byte = |byte: u8| {
-                    byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte)
-                };
-                !atom.is_empty() && atom.bytes().all(is_atom_byte)
-            })
-        };
-        let (local, domain) = text.rsplit_once('@').ok_or(NotAMailAddress)?;
-        let is_domain = domain.parse::<std::net::IpAddr>().is_err()
-            && !domain.ends_with('.')
-            && domain.parse::<ServerName>().is_ok();
-        if text.len() > ADDRESS_LEN_MAX || local.len() > 64 || !is_local(local) || !is_domain {
-            return Err(NotAMailAddress);
-        }
-        Address::new(local, domain)
-            .map(Self)
-            .map_err(|_| NotAMailAddress)
-    }
-}
+/// What to write where a channel has none of them.
+const WAY_MEND: &str = "write one of `smtp`, `http`, `ntfy`, `mattermost`, `pagerduty`, `alertmanager`, such as \
+                        `smtp = { host = \"…\" }`";
 
 /// What `[channel.N]` tables said.
 pub(super) struct Channels {
     /// All that are declared; `None` for those with mistakes, so that naming them is not another mistake.
-    declared: BTreeMap<ChannelName, Option<Smtp>>,
+    declared: BTreeMap<ChannelName, Option<Channel>>,
+    /// Those whose tables have an `smtp`, whatever mistakes are in it.
+    of_mail: BTreeSet<ChannelName>,
     /// No table had a mistake.
-    pub(super) is_whole: bool,
+    is_whole: bool,
+    /// What is allowed, but hardly meant.
+    warnings: Vec<Mistake>,
 }
 
-pub(super) fn read_channels(root: &Section<'_>) -> Channels {
+/// Reads all `[channel.N]`. `host`: what the collector is called.
+pub(super) fn read(root: &Section<'_>, host: &[String]) -> Channels {
     let mut channels = Channels {
         declared: BTreeMap::new(),
+        of_mail: BTreeSet::new(),
         is_whole: true,
+        warnings: Vec::new(),
     };
     for section in root.tables("channel") {
         let name = section.parsed_own_name::<ChannelName>();
-        let smtp = read_channel(&section);
+        let is_of_mail = section.has("smtp");
+        let channel = read_channel(&section, host);
+        if let Some(channel) = &channel {
+            channels.warnings.extend(long_texts(&section, channel));
+        }
         section.finish();
-        channels.is_whole &= name.is_some() && smtp.is_some();
-        channels.declared.extend(name.map(|name| (name, smtp)));
+        channels.is_whole &= name.is_some() && channel.is_some();
+        let Some(name) = name else { continue };
+        if is_of_mail {
+            channels.of_mail.insert(name.clone());
+        }
+        channels.declared.insert(name, channel);
     }
     channels
 }
 
-fn read_channel(channel: &Section<'_>) -> Option<Smtp> {
-    let Some(section) = channel.sub("smtp") else {
-        if !channel.has("smtp") {
-            channel.mistake(
-                "smtp",
-                format!("`channel.{}` has no way to tell", channel.own_name()),
-                "write `smtp = { host = \"…\", from = \"…\" }`",
-            );
-        }
+/// `detail = "full"|"minimal"`.
+pub(super) fn read_detail(section: &Section<'_>) -> Detail {
+    let words = [("full", Detail::Full), ("minimal", Detail::Minimal)];
+    section.one_of("detail", &words).or(Detail::Full)
+}
+
+/// Allowed, since some gateways call and read aloud; but a text message of everything that is known comes in many pieces,
+/// and shows findings to whoever carries it.
+fn long_texts(section: &Section<'_>, channel: &Channel) -> Option<Mistake> {
+    let ChannelWay::Http(gateway) = &channel.way else {
         return None;
     };
-    let host = section
-        .parsed::<ServerName>(
-            "host",
-            "write a DNS name or an IP address, without scheme and port",
-        )
-        .required()
-        .map(|ServerName(host)| host);
-    let tls = section
-        .one_of(
-            "tls",
-            &[
-                ("starttls", SmtpTls::Starttls),
-                ("tls", SmtpTls::Tls),
-                ("none", SmtpTls::None),
-            ],
-        )
-        .or(SmtpTls::Starttls);
-    let port = section.integer("port", 1..=u16::MAX).or(tls.port());
-    let login = read_login(&section);
-    let from = section
-        .parsed::<MailAddress>("from", ADDRESS_MEND)
-        .required();
-    let ca_file = section.path("ca_file").try_map(trusted).optional();
-    if tls == SmtpTls::None {
-        if host.as_deref().is_some_and(|host| !is_this_machine(host)) {
-            let what = "`tls`: mail to another machine would travel without encryption";
-            section.mistake("tls", what, "write \"starttls\" or \"tls\"");
-        }
-        if section.has("ca_file") {
-            let what = "`ca_file`: this channel never speaks TLS";
-            section.mistake("ca_file", what, "remove it, or write `tls = \"starttls\"`");
-        }
-    }
-    section.finish();
-    Some(Smtp {
-        host: host?,
-        port,
-        tls,
-        login: login?,
-        from: from?,
-        ca_file,
+    (channel.detail == Detail::Full && gateway.body.says_text()).then(|| Mistake {
+        place: section.place().clone(),
+        what: format!(
+            "`channel.{}` sends everything that is known, far more than one text message holds",
+            section.own_name()
+        ),
+        mend: "write `detail = \"minimal\"` for text messages: 160 characters without node and finding".to_owned(),
     })
 }
 
-/// What to write instead of a bad address.
-const ADDRESS_MEND: &str = "write \"name@host.example\", in ASCII and without a display name";
-
-/// `Some(None)`: without; `None`: with a mistake.
-fn read_login(section: &Section<'_>) -> Option<Option<Login>> {
-    let user = section.str("user").try_map(|user| {
-        let is_name = (1..=USER_LEN_MAX).contains(&user.len()) && !user.contains(char::is_control);
-        is_name.then_some(user).ok_or_else(|| {
-            let mend = format!("write 1 to {USER_LEN_MAX} bytes, without control characters");
-            Complaint::new("this is not a name", mend)
-        })
-    });
-    let password_file = section
-        .secret_file("password_file")
-        .try_map(readable)
-        .try_map(text_secret);
-    match (section.has("user"), section.has("password_file")) {
-        (false, false) => Some(None),
-        (true, true) => {
-            let (user, password_file) = (user.required(), password_file.required());
-            Some(Some(Login {
-                user: user?,
-                password_file: password_file?,
-            }))
+fn read_channel(section: &Section<'_>, host: &[String]) -> Option<Channel> {
+    let detail = read_detail(section);
+    // Every table is read, so that its mistakes are told too.
+    let ways = [
+        section
+            .sub("smtp")
+            .map(|sub| mail::read_smtp(sub, host).map(ChannelWay::Smtp)),
+        section
+            .sub("http")
+            .map(|sub| http::read_gateway(sub).map(|read| ChannelWay::Http(Box::new(read)))),
+        section
+            .sub("ntfy")
+            .map(|sub| http::read_ntfy(sub).map(ChannelWay::Ntfy)),
+        section
+            .sub("mattermost")
+            .map(|sub| http::read_mattermost(sub).map(ChannelWay::Mattermost)),
+        section
+            .sub("pagerduty")
+            .map(|sub| http::read_pagerduty(sub).map(ChannelWay::Pagerduty)),
+        section
+            .sub("alertmanager")
+            .map(|sub| http::read_alertmanager(sub).map(ChannelWay::Alertmanager)),
+    ];
+    let written: Vec<&str> = WAYS.into_iter().filter(|way| section.has(way)).collect();
+    match written[..] {
+        [] => {
+            let what = format!("`channel.{}` has no way to tell", section.own_name());
+            section.mistake(WAYS[0], what, WAY_MEND);
+            return None;
         }
-        (has_user, _) => {
-            drop((user.optional(), password_file.optional()));
-            let (here, other) = if has_user {
-                ("user", "password_file")
-            } else {
-                ("password_file", "user")
+        [_] => {}
+        [first, second, ..] => {
+            let what = format!(
+                "`channel.{}` has both `{first}` and `{second}`",
+                section.own_name()
+            );
+            let mend = "keep one of the two, and declare another channel for the other";
+            section.mistake(second, what, mend);
+            return None;
+        }
+    }
+    let way = ways.into_iter().flatten().next()??;
+    Some(Channel { way, detail })
+}
+
+impl Channels {
+    /// Whether no channel has a mistake.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.is_whole
+    }
+
+    /// What is allowed, but hardly meant.
+    pub(super) fn warnings(&self) -> Vec<Mistake> {
+        self.warnings.clone()
+    }
+
+    /// All channels that may be named, those with mistakes included.
+    pub(super) fn names(&self) -> BTreeSet<ChannelName> {
+        self.declared.keys().cloned().collect()
+    }
+
+    /// `email = { to = ["…"], channel = "…" }` of a receiver. `None`: with a mistake, which is noted.
+    pub(super) fn email(&self, section: Section<'_>) -> Option<Contact> {
+        let to = section
+            .parsed_list::<MailAddress>("to", mail::ADDRESS_MEND)
+            .try_map(recipients)
+            .required();
+        let channel = if section.has("channel") {
+            self.named(&section)
+        } else {
+            self.only_mail(&section)
+        };
+        let contact = channel.and_then(|channel| {
+            let declared = self.declared.get(&channel)?.as_ref()?;
+            let ChannelWay::Smtp(smtp) = &declared.way else {
+                let what = format!("`channel`: `channel.{channel}` is not for mail");
+                let mend = format!(
+                    "name one with `smtp`, or write `contact = {{ channel = \"{channel}\" }}`"
+                );
+                section.mistake("channel", what, mend);
+                return None;
             };
-            let what = format!("`{here}` is written without `{other}`");
-            section.mistake(here, what, "write both, or none");
-            None
+            Some(Contact {
+                channel,
+                way: ContactWay::Email(Email {
+                    to: to?,
+                    smtp: smtp.clone(),
+                }),
+                detail: declared.detail,
+            })
+        });
+        section.finish();
+        contact
+    }
+
+    /// `{ channel = "…", to = "…" }`: the `contact` of a receiver. `None`: with a mistake, which is noted.
+    pub(super) fn contact(&self, section: Section<'_>) -> Option<Contact> {
+        let contact = self.read_contact(&section);
+        section.finish();
+        contact
+    }
+
+    /// `contacts = [{ channel = "…", to = "…" }, …]` of a person, the first to try first; absent: nobody reaches them.
+    /// `None`: with a mistake, which is noted.
+    pub(super) fn contacts(&self, person: &Section<'_>) -> Option<Vec<Contact>> {
+        let mut named = BTreeSet::new();
+        let mut contacts = Vec::new();
+        let mut is_whole = true;
+        for section in person.array_of_tables("contacts") {
+            let contact = self.read_contact(&section);
+            if let Some(contact) = &contact
+                && !named.insert(contact.channel.clone())
+            {
+                let what = format!("`channel`: \"{}\" is named twice", contact.channel);
+                let mend = "name each channel once; declare another one for a second address";
+                section.mistake("channel", what, mend);
+                is_whole = false;
+            }
+            section.finish();
+            is_whole &= contact.is_some();
+            contacts.extend(contact);
         }
+        if contacts.len() > CONTACTS_MAX {
+            let what = format!("`contacts`: {} are too many", contacts.len());
+            person.mistake("contacts", what, format!("keep at most {CONTACTS_MAX}"));
+            is_whole = false;
+        }
+        is_whole.then_some(contacts)
     }
-}
 
-/// Mail servers take passwords as text.
-fn text_secret(file: SecretFile) -> Result<SecretFile, Complaint> {
-    let is_text = file.read().is_ok_and(|secret| {
-        secret
-            .expose_str()
-            .is_some_and(|text| !text.contains(['\0', '\r', '\n']))
-    });
-    if is_text {
-        return Ok(file);
+    fn read_contact(&self, section: &Section<'_>) -> Option<Contact> {
+        let channel = self.named(section);
+        let to = section.str("to");
+        let Some(channel) = channel else {
+            // Whatever it is, nobody knows what it should be.
+            drop(to.optional());
+            return None;
+        };
+        let Some(declared) = self.declared.get(&channel)?.as_ref() else {
+            drop(to.optional());
+            return None;
+        };
+        let way = match &declared.way {
+            ChannelWay::Smtp(smtp) => {
+                let to = to.try_map(|text| {
+                    text.parse::<MailAddress>().map_err(|error| {
+                        Complaint::new(
+                            format!("{text:?} is not valid: {error}"),
+                            mail::ADDRESS_MEND,
+                        )
+                    })
+                });
+                ContactWay::Email(Email {
+                    to: vec![to.required()?],
+                    smtp: smtp.clone(),
+                })
+            }
+            ChannelWay::Http(gateway) => ContactWay::Http(Box::new(HttpContact {
+                gateway: (**gateway).clone(),
+                to: to.try_map(gateway_address).required()?.into(),
+            })),
+            ChannelWay::Ntfy(server) => ContactWay::Ntfy(NtfyContact {
+                server: server.clone(),
+                topic: to.try_map(topic).required()?.into(),
+            }),
+            ChannelWay::Mattermost(hook) => {
+                let is_written = section.has("to");
+                let channel = to.try_map(chat_channel).optional();
+                if is_written && channel.is_none() {
+                    return None;
+                }
+                ContactWay::Mattermost(MattermostContact {
+                    hook: hook.clone(),
+                    channel,
+                })
+            }
+            ChannelWay::Pagerduty(_) | ChannelWay::Alertmanager(_) if section.has("to") => {
+                drop(to.optional());
+                let what = format!("`to`: `channel.{channel}` says itself who is told");
+                section.mistake("to", what, "remove it");
+                return None;
+            }
+            ChannelWay::Pagerduty(pagerduty) => ContactWay::Pagerduty(pagerduty.clone()),
+            ChannelWay::Alertmanager(api) => ContactWay::Alertmanager(api.clone()),
+        };
+        Some(Contact {
+            channel,
+            way,
+            detail: declared.detail,
+        })
     }
-    let what = format!("{} does not hold a password", file.path().display());
-    Err(Complaint::new(
-        what,
-        "write the password as one line of UTF-8",
-    ))
-}
 
-pub(super) fn read_email(section: Section<'_>, channels: &Channels) -> Option<Email> {
-    let to = section
-        .parsed_list::<MailAddress>("to", ADDRESS_MEND)
-        .try_map(recipients)
-        .required();
-    let names: BTreeSet<ChannelName> = channels.declared.keys().cloned().collect();
-    let via = if section.has("via") {
-        let one = section
-            .references("via", "channel", &names)
+    /// The channel that `channel` names.
+    fn named(&self, section: &Section<'_>) -> Option<ChannelName> {
+        section
+            .references("channel", "channel", &self.names())
             .try_map(|mut named| match (named.pop(), named.is_empty()) {
                 (Some(name), true) => Ok(name),
-                _ => Err(Complaint::new("a mail goes one way", "name one channel")),
-            });
-        one.required()
-    } else {
-        only_channel(&section, &names)
-    };
-    section.finish();
-    let smtp = channels.declared.get(&via?)?.clone();
-    Some(Email {
-        to: to?,
-        smtp: smtp?,
-    })
-}
+                _ => Err(Complaint::new("this goes one way", "name one channel")),
+            })
+            .required()
+    }
 
-fn only_channel(section: &Section<'_>, names: &BTreeSet<ChannelName>) -> Option<ChannelName> {
-    let mut all = names.iter();
-    let mend = match (all.next(), all.next()) {
-        (Some(only), None) => return Some(only.clone()),
-        (Some(first), Some(_)) => format!("write `via = \"{first}\"`, or another channel"),
-        (None, _) => {
-            "declare one: `[channel.mail]` with `smtp = { host = \"…\", from = \"…\" }`".to_owned()
-        }
-    };
-    let what = if names.is_empty() {
-        "`email`: there is no channel for mail"
-    } else {
-        "`email`: there are several channels for mail"
-    };
-    section.mistake("via", what, mend);
-    None
+    /// The only channel for mail, where nobody named one.
+    fn only_mail(&self, section: &Section<'_>) -> Option<ChannelName> {
+        let mut all = self.of_mail.iter();
+        let (what, mend) = match (all.next(), all.next()) {
+            (Some(only), None) => return Some(only.clone()),
+            (Some(first), Some(_)) => (
+                "`email`: there are several channels for mail",
+                format!("write `channel = \"{first}\"`, or another one"),
+            ),
+            (None, _) => (
+                "`email`: there is no channel for mail",
+                "declare one: `[channel.mail]` with `smtp = { host = \"…\" }`".to_owned(),
+            ),
+        };
+        section.mistake("channel", what, mend);
+        None
+    }
 }
 
 fn recipients(to: Vec<MailAddress>) -> Result<Vec<MailAddress>, Complaint> {
@@ -333,4 +414,46 @@ fn recipients(to: Vec<MailAddress>) -> Result<Vec<MailAddress>, Complaint> {
         }
     }
     Ok(to)
+}
+
+/// What a gateway calls a number is its own business; only that it is one line is ours.
+fn gateway_address(to: String) -> Result<String, Complaint> {
+    let is_line = (1..=TO_LEN_MAX).contains(&to.chars().count()) && !to.contains(char::is_control);
+    if is_line && to.trim() == to {
+        return Ok(to);
+    }
+    Err(Complaint::new(
+        "this is not a number or name that a gateway takes",
+        format!(
+            "write 1 to {TO_LEN_MAX} characters without control characters and outer blanks, such as \"+33600000000\""
+        ),
+    ))
+}
+
+/// What ntfy takes for a topic.
+fn topic(to: String) -> Result<String, Complaint> {
+    let is_topic = (1..=64).contains(&to.len())
+        && to
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    is_topic.then_some(to).ok_or_else(|| {
+        Complaint::new(
+            "this is not a topic of ntfy",
+            "write 1 to 64 letters, digits, `_`, `-`",
+        )
+    })
+}
+
+/// The name of a channel or of somebody in a chat.
+fn chat_channel(to: String) -> Result<String, Complaint> {
+    let is_channel = (1..=64).contains(&to.len())
+        && to.bytes().all(|byte| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'@' | b'#')
+        });
+    is_channel.then_some(to).ok_or_else(|| {
+        Complaint::new(
+            "this is not the name of a channel",
+            "write 1 to 64 letters, digits, `_`, `-`, `.`, or `@` and a person's name",
+        )
+    })
 }

@@ -1,7 +1,7 @@
-//! Services, groups and routes: the tables that decide, and what must hold between them.
+//! Services and groups, and the [`Rules`] that all tables together make.
 //!
-//! Whoever is named must be declared, since a misspelt name is a page that nobody gets. The last route takes what no other
-//! took, so that no alert is left without a receiver.
+//! Whoever is named must be declared, since a misspelt name is a page that nobody gets; services that wait for each other
+//! would explain each other's failures for ever.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,60 +9,76 @@ use std::{
 };
 
 use vigie_core::{
-    id::{GroupName, NodeName, ReceiverName, ServiceName, SiteName},
-    rules::{Group, Match, Route, Rules, Service},
-    status::{Criticality, Environment, Family, Needs, Status},
+    id::{GroupName, NodeName, ServiceName, SiteName},
+    rules::{self, Group, Rules, Service},
+    status::{Criticality, Environment, Needs},
 };
-use vigie_platform::settings_file::{Complaint, LoadedSettings, Place, Section};
+use vigie_platform::settings_file::{LoadedSettings, Mistake, Place, Section};
 
-/// The levels of a need in the policies that vigie serves.
-const LEVELS: std::ops::RangeInclusive<u8> = 1..=4;
+use super::{
+    LEVELS,
+    calendars::Calendars,
+    maintenance, milliseconds,
+    people::{People, Rotas},
+    receivers::Receivers,
+    routes, words,
+};
 
+/// What other tables said that rules are made of.
+pub(super) struct Parts<'p> {
+    pub(super) silent_after: Duration,
+    pub(super) calendars: &'p Calendars,
+    pub(super) people: &'p People,
+    pub(super) rotas: &'p Rotas,
+    pub(super) receivers: &'p Receivers,
+}
+
+/// Reads services, groups, routes and maintenance, and puts everything together.
 pub(super) fn read(
     loaded: &LoadedSettings,
     root: &Section<'_>,
-    receivers: &BTreeMap<ReceiverName, Place>,
-    silent_after: Duration,
-) -> Option<Rules> {
+    parts: &Parts<'_>,
+) -> (Option<Rules>, Vec<Mistake>) {
     let services = read_services(loaded, root);
     let groups = read_groups(root, &services.names);
+    let maintenance = maintenance::read(root, &groups.names);
     let mut own = services.names;
     own.insert(ServiceName::vigie());
-    let declared = Declared {
-        services: own,
-        groups: groups.names,
-        sites: groups.sites,
-        receivers: receivers.keys().cloned().collect(),
-    };
-    let routes = read_routes(root, &declared);
-    if !loaded.is_partial() {
-        judge_order(loaded, &routes);
-        judge_receivers(loaded, &routes, receivers);
-    }
-    let routes: Option<Vec<Route>> = routes
-        .into_iter()
-        .map(|route| {
-            Some(Route {
-                matches: route.matches?,
-                notify: route.notify?,
-            })
+    let routes = routes::read(
+        loaded,
+        root,
+        &routes::Declared {
+            services: &own,
+            groups: &groups.names,
+            sites: &groups.sites,
+            calendars: &parts.calendars.names,
+            receivers: &parts.receivers.declared,
+        },
+    );
+    let rules = (|| {
+        Some(Rules {
+            silent_after_ms: milliseconds(parts.silent_after),
+            services: services.read?,
+            groups: groups.read?,
+            calendars: parts.calendars.read.clone()?,
+            people: parts.people.is_whole.then(|| people(parts.people))?,
+            rotas: parts.rotas.is_whole.then(|| parts.rotas.known.clone())?,
+            receivers: parts.receivers.rules.clone()?,
+            maintenance: maintenance?,
+            routes: routes.read?,
         })
-        .collect();
-    Some(Rules {
-        silent_after_ms: u64::try_from(silent_after.as_millis()).unwrap_or(u64::MAX),
-        services: services.read?,
-        groups: groups.read?,
-        receivers: declared.receivers,
-        routes: routes?,
-    })
+    })();
+    (rules, routes.warnings)
 }
 
-/// What may be named. Holds what has mistakes too, so that naming it is not another one.
-struct Declared {
-    services: BTreeSet<ServiceName>,
-    groups: BTreeSet<GroupName>,
-    sites: BTreeSet<SiteName>,
-    receivers: BTreeSet<ReceiverName>,
+/// Only by what people are reached: addresses are not what decides.
+fn people(people: &People) -> BTreeMap<vigie_core::id::PersonName, rules::Person> {
+    let all = people.known.iter().map(|(name, person)| {
+        let channels = person.contacts.iter();
+        let channels = channels.map(|contact| contact.channel.clone()).collect();
+        (name.clone(), rules::Person { channels })
+    });
+    all.collect()
 }
 
 struct Services {
@@ -71,37 +87,105 @@ struct Services {
 }
 
 fn read_services(loaded: &LoadedSettings, root: &Section<'_>) -> Services {
-    let mut names = BTreeSet::new();
-    let read: Vec<_> = root
+    let sections: Vec<(Option<ServiceName>, Section<'_>)> = root
         .tables("service")
         .into_iter()
-        .map(|section| {
-            let name = section.parsed_own_name::<ServiceName>();
-            if name == Some(ServiceName::vigie()) {
+        .map(|section| (section.parsed_own_name::<ServiceName>(), section))
+        .collect();
+    let is_built_in = |name: &ServiceName| *name == ServiceName::vigie();
+    let names: BTreeSet<ServiceName> = sections
+        .iter()
+        .filter_map(|(name, _)| name.clone())
+        .filter(|name| !is_built_in(name))
+        .collect();
+    let mut waits = Waits::new();
+    let read: Vec<_> = sections
+        .into_iter()
+        .map(|(name, section)| {
+            if name.as_ref().is_some_and(is_built_in) {
                 loaded.mistake(
                     section.place(),
                     "the service `vigie` is built in: critical, with every need at 4",
                     "remove this table, or give your service another name",
                 );
-            } else {
-                names.extend(name.clone());
             }
-            let service = read_service(&section);
+            let service = read_service(&section, &names);
+            if let (Some(name), Some(service)) = (&name, &service) {
+                let place = section.place_of("depends_on");
+                waits.insert(name.clone(), (place, service.depends_on.clone()));
+            }
             section.finish();
             Some((name?, service?))
         })
         .collect();
+    judge_waits(loaded, &waits);
     Services {
         names,
         read: read.into_iter().collect(),
     }
 }
 
-fn read_service(section: &Section<'_>) -> Option<Service> {
+/// For what each service waits, and where that is written.
+type Waits = BTreeMap<ServiceName, (Place, BTreeSet<ServiceName>)>;
+
+/// Each circle is told once, at the first of its services by name.
+fn judge_waits(loaded: &LoadedSettings, waits: &Waits) {
+    let mut told = BTreeSet::new();
+    for (service, (place, _)) in waits {
+        let Some(circle) = circle(waits, service) else {
+            continue;
+        };
+        if circle.iter().any(|one| told.contains(*one)) {
+            continue;
+        }
+        let mut names: Vec<&str> = circle.iter().map(|one| one.as_str()).collect();
+        names.push(service.as_str());
+        loaded.mistake(
+            place,
+            format!(
+                "`depends_on`: these services wait for each other: {}",
+                names.join(" → ")
+            ),
+            "keep the direction in which a failure spreads",
+        );
+        told.extend(circle);
+    }
+}
+
+/// The shortest way from a service back to itself, which it begins with.
+fn circle<'w>(waits: &'w Waits, service: &'w ServiceName) -> Option<Vec<&'w ServiceName>> {
+    let mut before: BTreeMap<&ServiceName, &ServiceName> = BTreeMap::new();
+    let mut next = std::collections::VecDeque::from([service]);
+    while let Some(at) = next.pop_front() {
+        for wanted in waits.get(at).into_iter().flat_map(|(_, wanted)| wanted) {
+            if wanted == service {
+                let back = std::iter::successors(Some(at), |one| before.get(*one).copied());
+                let mut way: Vec<&ServiceName> = back.collect();
+                way.reverse();
+                return Some(way);
+            }
+            if !before.contains_key(wanted) {
+                before.insert(wanted, at);
+                next.push_back(wanted);
+            }
+        }
+    }
+    None
+}
+
+fn read_service(section: &Section<'_>, names: &BTreeSet<ServiceName>) -> Option<Service> {
     let criticality = section
         .one_of("criticality", &words(Criticality::ALL, Criticality::as_str))
         .required();
     let runbook = section.url("runbook", &["https", "http"]).optional();
+    let waits = section.has("depends_on");
+    let depends_on = section
+        .references("depends_on", "service", names)
+        .optional();
+    let depends_on = match depends_on {
+        None if waits => None,
+        services => Some(services.unwrap_or_default().into_iter().collect()),
+    };
     let needs = match section.sub("needs") {
         Some(needs) => {
             let [d, i, c, t] =
@@ -137,6 +221,7 @@ fn read_service(section: &Section<'_>) -> Option<Service> {
         criticality: criticality?,
         needs: needs?,
         runbook: runbook.map(|url| url.as_str().to_owned()),
+        depends_on: depends_on?,
     })
 }
 
@@ -182,179 +267,4 @@ fn read_groups(root: &Section<'_>, services: &BTreeSet<ServiceName>) -> Groups {
         sites,
         read: read.into_iter().collect(),
     }
-}
-
-/// One `[[route]]` with what is needed to judge it beside the others.
-struct ReadRoute {
-    place: Place,
-    match_place: Place,
-    takes_all: bool,
-    notify: Option<Vec<ReceiverName>>,
-    matches: Option<Match>,
-}
-
-fn read_routes(root: &Section<'_>, declared: &Declared) -> Vec<ReadRoute> {
-    let sections = root.array_of_tables("route");
-    sections
-        .into_iter()
-        .map(|section| {
-            let (takes_all, matches) = match section.sub("match") {
-                Some(conditions) => (conditions.is_empty(), read_match(conditions, declared)),
-                None if section.has("match") => (false, None),
-                None => (true, Some(Match::default())),
-            };
-            let notify = section
-                .references("notify", "receiver", &declared.receivers)
-                .try_map(some_receivers)
-                .required();
-            let (place, match_place) = (section.place().clone(), section.place_of("match"));
-            section.finish();
-            ReadRoute {
-                place,
-                match_place,
-                takes_all,
-                notify,
-                matches,
-            }
-        })
-        .collect()
-}
-
-/// `None` when a condition is wrong, so that a route is never wider than what was meant.
-fn read_match(section: Section<'_>, declared: &Declared) -> Option<Match> {
-    let alarms: Vec<Status> = Status::ALL
-        .iter()
-        .copied()
-        .filter(|status| *status != Status::Ok)
-        .collect();
-    macro_rules! condition {
-        ($key:literal, $field:expr) => {{
-            let is_written = section.has($key);
-            let read = $field.try_map(non_empty).optional();
-            match read {
-                Some(values) => Some(values.into_iter().collect()),
-                None if is_written => None,
-                None => Some(BTreeSet::new()),
-            }
-        }};
-    }
-    let criticality = condition!(
-        "criticality",
-        section.some_of("criticality", &words(Criticality::ALL, Criticality::as_str))
-    );
-    let service = condition!(
-        "service",
-        section.references("service", "service", &declared.services)
-    );
-    let family = condition!(
-        "family",
-        section.some_of("family", &words(Family::ALL, Family::as_str))
-    );
-    let status = condition!(
-        "status",
-        section.some_of("status", &words(&alarms, Status::as_str))
-    );
-    let node = condition!("node", section.some_names("node"));
-    let group = condition!(
-        "group",
-        section.references("group", "group", &declared.groups)
-    );
-    let site = condition!("site", section.references("site", "site", &declared.sites));
-    let environment = condition!(
-        "environment",
-        section.some_of("environment", &words(Environment::ALL, Environment::as_str))
-    );
-    let need = condition!("need", section.some_integers("need", LEVELS));
-    section.finish();
-    Some(Match {
-        criticality: criticality?,
-        service: service?,
-        family: family?,
-        status: status?,
-        node: node?,
-        group: group?,
-        site: site?,
-        environment: environment?,
-        need: need?,
-    })
-}
-
-fn judge_order(loaded: &LoadedSettings, routes: &[ReadRoute]) {
-    // Routes of a second file are a mistake of their own; they have no order among these.
-    let Some(file) = routes.first().map(|route| route.place.path()) else {
-        return;
-    };
-    let mut ordered = routes.iter().filter(|route| route.place.path() == file);
-    let Some(last) = ordered.next_back() else {
-        return;
-    };
-    if !last.takes_all {
-        loaded.mistake(
-            &last.match_place,
-            "the last [[route]] has a `match`, so that some alerts would reach nobody",
-            "add a last `[[route]]` with `notify` alone",
-        );
-    }
-    for route in ordered.filter(|route| route.takes_all) {
-        loaded.mistake(
-            &route.place,
-            "this [[route]] takes every alert, so that those below it are never reached",
-            "give it a `match`, or move it to the end",
-        );
-    }
-}
-
-fn judge_receivers(
-    loaded: &LoadedSettings,
-    routes: &[ReadRoute],
-    receivers: &BTreeMap<ReceiverName, Place>,
-) {
-    let Some(named) = routes
-        .iter()
-        .map(|route| route.notify.as_ref())
-        .collect::<Option<Vec<_>>>()
-    else {
-        // Who is meant there is not known.
-        return;
-    };
-    let named: BTreeSet<&ReceiverName> = named.into_iter().flatten().collect();
-    for (receiver, place) in receivers.iter().filter(|(name, _)| !named.contains(name)) {
-        loaded.mistake(
-            place,
-            format!("no [[route]] notifies `receiver.{receiver}`"),
-            "name it in the `notify` of a `[[route]]`, or remove it",
-        );
-    }
-}
-
-fn non_empty<T>(values: Vec<T>) -> Result<Vec<T>, Complaint> {
-    if values.is_empty() {
-        return Err(Complaint::new(
-            "an empty list could mean all or none",
-            "write at least one value, or remove the key for all",
-        ));
-    }
-    Ok(values)
-}
-
-fn some_receivers(receivers: Vec<ReceiverName>) -> Result<Vec<ReceiverName>, Complaint> {
-    if receivers.is_empty() {
-        return Err(Complaint::new(
-            "this route would tell nobody",
-            "name at least one receiver",
-        ));
-    }
-    let mut seen = BTreeSet::new();
-    match receivers.iter().find(|receiver| !seen.insert(*receiver)) {
-        Some(twice) => Err(Complaint::new(
-            format!("\"{twice}\" is named twice"),
-            "name each receiver once",
-        )),
-        None => Ok(receivers),
-    }
-}
-
-/// Words with their values, as [`Section::one_of`] takes them.
-fn words<T: Copy>(all: &[T], as_str: fn(T) -> &'static str) -> Vec<(&'static str, T)> {
-    all.iter().map(|word| (as_str(*word), *word)).collect()
 }

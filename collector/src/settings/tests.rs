@@ -9,6 +9,11 @@ use vigie_core::{
 
 use super::*;
 
+mod calendars;
+mod design;
+mod on_call;
+mod routing;
+
 const SHIPPED: &str = include_str!("../../../packaging/collector.toml");
 
 /// Two services, a group, two receivers and no route: lines 1 to 13.
@@ -124,9 +129,10 @@ fn every_setting_that_the_shipped_file_offers_is_accepted() {
         .file("key.pem", &key.serialize_pem())
         .file("token", "0123456789abcdef0123456789abcdef\n")
         .file("outside-watch-url", "https://watch.example/s3cret\n")
-        .file("pager-header", "Authorization: Bearer s3cret\n")
+        .file("tableau-header", "Authorization: Bearer s3cret\n")
         .file("smtp", "s3cret\n")
-        .file("equipe-url", "https://chat.example/s3cret\n");
+        .file("sms", "X-Key: s3cret\n")
+        .file("tableau-url", "https://chat.example/s3cret\n");
     let settings = folder.settings();
     assert_eq!(settings.scrape.scheme(), "https");
     assert_eq!(settings.host, ["vigie.example", "192.0.2.10"]);
@@ -158,35 +164,40 @@ fn every_setting_that_the_shipped_file_offers_is_accepted() {
             need: [4].into(),
             family: [Family::Integrity, Family::Backup, Family::Tls].into(),
             status: [Status::Critical].into(),
+            environment: [Environment::Production].into(),
             ..Match::default()
         }
     );
     let night = &settings.receivers["astreinte"];
-    let Way::Webhook(webhook) = &night.way else {
-        panic!("{night:?}");
-    };
-    assert_eq!(webhook.format, WebhookFormat::Vigie);
-    assert!(webhook.header_file.is_some() && night.language.is_none());
-    let team = &settings.receivers["equipe-sis"];
-    let Way::Webhook(webhook) = &team.way else {
-        panic!("{team:?}");
+    assert_eq!(night.way, Way::Steps);
+    assert!(night.language.is_none());
+    let board = &settings.receivers["tableau"];
+    let Way::Webhook(webhook) = &board.way else {
+        panic!("{board:?}");
     };
     assert_eq!(webhook.format, WebhookFormat::Alertmanager);
-    assert_eq!(team.language, Some(Language::English));
+    assert_eq!(board.language, Some(Language::English));
+    assert!(webhook.header_file.is_some());
     assert!(matches!(webhook.address, WebhookAddress::SecretUrl(_)));
-    let Way::Email(email) = &settings.receivers["chefs"].way else {
-        panic!("the receiver `chefs` is told by mail");
+    let Way::Contact(Contact {
+        way: ContactWay::Email(email),
+        ..
+    }) = &settings.receivers["equipe-sis"].way
+    else {
+        panic!("the receiver `equipe-sis` is told by mail");
     };
     assert_eq!(email.smtp.port, 587);
     assert_eq!(email.smtp.tls, SmtpTls::Starttls);
     assert_eq!(email.to.len(), 2);
     assert!(
-        rules.receivers.iter().eq(settings.receivers.keys()),
+        rules.receivers.keys().eq(settings.receivers.keys()),
         "the rules name the receivers that have an address"
     );
+    assert!(rules.people.keys().eq(settings.people.keys()));
+    assert_eq!(settings.warnings, []);
     let shown = format!("{settings:?}");
     assert!(
-        !shown.contains("s3cret") && !shown.contains("equipe-url"),
+        !shown.contains("s3cret") && !shown.contains("tableau-url"),
         "{shown}"
     );
 }
@@ -411,7 +422,7 @@ fn each_mistake_of_a_webhook_has_its_place_and_its_mend() {
     for (text, told) in [
         (
             "",
-            "1:11: `receiver.night` has no way to be told; write `webhook = { url = \"https://…\" }` or `email = { to = [\"…\"] }`",
+            "1:11: `receiver.night` has no way to be told; write one of `email = { to = [\"…\"] }`, `webhook = { url = \"https://…\" }`, `contact = { channel = \"…\" }` and `steps = [ … ]`",
         ),
         (
             "webhook = {}",
@@ -424,6 +435,10 @@ fn each_mistake_of_a_webhook_has_its_place_and_its_mend() {
         (
             "webhook = { url = \"https://x.example\", url_file = \"{secrets}/collector.toml\" }",
             "2:19: `url` and `url_file` are both written; keep one of the two",
+        ),
+        (
+            "webhook = { url_file = \"{secrets}/collector.toml\" }",
+            "2:24: `url_file`: collector.toml does not hold an address; write one line that starts with https://",
         ),
         (
             "webhook = { url = \"https://x.example\", format = \"alertmanger\" }",
@@ -447,7 +462,7 @@ fn each_mistake_of_a_webhook_has_its_place_and_its_mend() {
         ),
         (
             "webhook = { url = \"https://x.example\" }\nchannel = \"mail\"",
-            "3:1: unknown key `channel`; remove it or use one of `email`, `language`, `webhook`",
+            "3:1: unknown key `channel`; remove it or use one of `calendar`, `contact`, `digest`, `email`, `language`, `steps`, `webhook`",
         ),
     ] {
         let folder = Folder::new(&format!(
@@ -472,11 +487,11 @@ fn each_mistake_of_a_mail_has_its_place_and_its_mend() {
     let mailed = receiver("email = { to = [\"a@b.example\"] }");
     for (text, told) in [
         (
-            "[channel.mail]\n".to_owned() + &mailed,
-            "1:10: `channel.mail` has no way to tell; write `smtp = { host = \"…\", from = \"…\" }`",
+            "[channel.mail]\n".to_owned() + &receiver("webhook = { url = \"https://x.example\" }"),
+            "1:10: `channel.mail` has no way to tell; write one of `smtp`, `http`, `ntfy`, `mattermost`, `pagerduty`, `alertmanager`, such as `smtp = { host = \"…\" }`",
         ),
         (
-            channel("{ host = \"mx.example\" }") + &mailed,
+            channel("{ host = \"192.0.2.25\" }") + &mailed,
             "2:1: `from` is missing in `channel.mail.smtp`; write `from = \"…\"`",
         ),
         (
@@ -503,15 +518,15 @@ fn each_mistake_of_a_mail_has_its_place_and_its_mend() {
         ),
         (
             mailed.clone(),
-            "2:1: `email`: there is no channel for mail; declare one: `[channel.mail]` with `smtp = { host = \"…\", from = \"…\" }`",
+            "2:1: `email`: there is no channel for mail; declare one: `[channel.mail]` with `smtp = { host = \"…\" }`",
         ),
         (
             channel(whole) + &channel(whole).replace("mail", "other") + &mailed,
-            "6:1: `email`: there are several channels for mail; write `via = \"mail\"`, or another channel",
+            "6:1: `email`: there are several channels for mail; write `channel = \"mail\"`, or another one",
         ),
         (
-            channel(whole) + &receiver("email = { to = [\"a@b.example\"], via = \"mial\" }"),
-            "4:39: `via`: no channel is called \"mial\"; did you mean \"mail\"?",
+            channel(whole) + &receiver("email = { to = [\"a@b.example\"], channel = \"mial\" }"),
+            "4:43: `channel`: no channel is called \"mial\"; did you mean \"mail\"?",
         ),
         (
             channel(whole) + &receiver("email = { to = [] }"),
@@ -643,27 +658,23 @@ fn each_mistake_of_a_route_has_its_place_and_its_mend() {
         ),
         (
             matching("{}"),
-            "14:1: this [[route]] takes every alert, so that those below it are never reached; give it a `match`, or move it to the end",
+            "17:1: no alert reaches this [[route]]: those above it take them all; move it up, or remove it",
         ),
         (
             "[[route]]\nnotify = [\"night\", \"day\", \"night\"]\n".to_owned(),
-            "15:10: `notify`: \"night\" is named twice; name each receiver once",
+            "15:10: `notify`: \"night\" is named twice; name each once",
         ),
         (
             format!("[[route]]\nnotify = [\"night\"]\n{LAST}"),
-            "14:1: this [[route]] takes every alert, so that those below it are never reached; give it a `match`, or move it to the end",
+            "16:1: no alert reaches this [[route]]: those above it take them all; move it up, or remove it",
         ),
         (
             "[[route]]\nmatch = { need = 4 }\nnotify = [\"night\", \"day\"]\n".to_owned(),
-            "15:1: the last [[route]] has a `match`, so that some alerts would reach nobody; add a last `[[route]]` with `notify` alone",
+            "14:1: no [[route]] takes an alert with status \"critical\", need 3; add a [[route]] for it, or a last one with `notify` alone",
         ),
         (
             "[[route]]\nnotify = [\"night\"]\n".to_owned(),
-            "12:11: no [[route]] notifies `receiver.day`; name it in the `notify` of a `[[route]]`, or remove it",
-        ),
-        (
-            format!("{LAST}hold = true\n"),
-            "16:1: unknown key `hold`; remove it or use one of `match`, `notify`",
+            "12:11: no [[route]] names `receiver.day`; name it in the `notify` or `digest` of a `[[route]]`, or remove it",
         ),
     ] {
         let folder = Folder::new(&format!("{BASE}{routes}"));
@@ -680,8 +691,8 @@ fn receivers_without_any_route_are_told() {
     assert_eq!(
         Folder::new(BASE).mistakes(),
         [
-            "collector.toml:10:11: no [[route]] notifies `receiver.night`; name it in the `notify` of a `[[route]]`, or remove it",
-            "collector.toml:12:11: no [[route]] notifies `receiver.day`; name it in the `notify` of a `[[route]]`, or remove it",
+            "collector.toml:10:11: no [[route]] names `receiver.night`; name it in the `notify` or `digest` of a `[[route]]`, or remove it",
+            "collector.toml:12:11: no [[route]] names `receiver.day`; name it in the `notify` or `digest` of a `[[route]]`, or remove it",
         ]
     );
 }
@@ -722,20 +733,9 @@ fn what_samples_may_cost_can_be_set_within_bounds() {
 
 #[test]
 fn settings_of_parts_to_come_are_refused() {
-    for table in [
-        "[calendar.bureau]",
-        "[maintenance.x]",
-        "[rota.astreinte]",
-        "[forward]",
-    ] {
-        let mistakes = Folder::new(&format!("{table}\n")).mistakes();
-        assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
-        assert!(mistakes[0].contains("unknown key"), "{mistakes:#?}");
-    }
-    for key in ["outside = \"bureau\"", "hold = true", "digest = [\"day\"]"] {
-        let mistakes = Folder::new(&format!("{BASE}{LAST}{key}\n")).mistakes();
-        assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
-    }
+    let mistakes = Folder::new("[forward]\n").mistakes();
+    assert_eq!(mistakes.len(), 1, "{mistakes:#?}");
+    assert!(mistakes[0].contains("unknown key"), "{mistakes:#?}");
 }
 
 #[test]
@@ -805,10 +805,15 @@ fn the_summary_says_what_would_decide() {
          groups     app\n\
          nodes      2\n\
          receivers  day, night\n\
+         calendars  none\n\
+         rotas      none\n\
+         people     0\n\
+         windows    0\n\
+         links      none\n\
          routes     1"
     );
     let json = serde_json::to_value(settings.summary()).unwrap();
     assert_eq!(json["rules_sha256"], settings.rules.digest().to_string());
     let nothing = Folder::new("").settings().summary().to_string();
-    assert!(nothing.ends_with("receivers  none\nroutes     none: nobody is told of any alert"));
+    assert!(nothing.ends_with("links      none\nroutes     none: nobody is told of any alert"));
 }

@@ -9,6 +9,8 @@
 
 use sqlx::{Connection as _, SqliteConnection};
 
+use super::convert::{self, ConvertError};
+
 /// Step n is at position n - 1.
 pub(super) const STEPS: &[&str] = &[
     // 1: everything vigie starts with. The rows of what decisions depend on are JSON under their key.
@@ -27,7 +29,14 @@ pub(super) const STEPS: &[&str] = &[
      INSERT INTO meta (key, value) VALUES ('epoch', '0');",
     // 2: senders of metrics.
     "CREATE TABLE senders (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
+    // 3: what waits for digests, and mutes. Rows of alerts and messages are converted besides.
+    "CREATE TABLE held (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+     CREATE TABLE digests (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+     CREATE TABLE mutes (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;",
 ];
+
+/// The step at which messages began to go to destinations ([`convert::to_destinations`]).
+const DESTINATIONS: i64 = 3;
 
 /// Why the schema could not be brought up to date.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +60,15 @@ pub enum MigrateError {
         #[source]
         source: sqlx::Error,
     },
+    /// Rows cannot be brought into the form of a step; the database is as it was before it.
+    #[error("cannot bring its rows to version {version}")]
+    Rows {
+        /// Which.
+        version: i64,
+        /// Why.
+        #[source]
+        source: ConvertError,
+    },
     /// It cannot be found out which steps the database has been through.
     #[error("cannot read the version of its schema")]
     Version {
@@ -62,39 +80,55 @@ pub enum MigrateError {
 
 /// Takes the database through the steps that it has not been through, each in a transaction of its own.
 pub(super) async fn migrate(connection: &mut SqliteConnection) -> Result<(), MigrateError> {
-    let version = |source| MigrateError::Version { source };
     sqlx::raw_sql("CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY) STRICT")
         .execute(&mut *connection)
         .await
-        .map_err(version)?;
+        .map_err(|source| MigrateError::Version { source })?;
+    let found = check(connection).await?;
+    for (version, step) in (1_i64..).zip(STEPS) {
+        if version > found {
+            apply(connection, version, step).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Which step the database has been through last. One that is newer than this program is refused. Writes nothing.
+pub(super) async fn check(connection: &mut SqliteConnection) -> Result<i64, MigrateError> {
     let found: i64 = sqlx::query_scalar("SELECT coalesce(max(version), 0) FROM migrations")
-        .fetch_one(&mut *connection)
+        .fetch_one(connection)
         .await
-        .map_err(version)?;
+        .map_err(|source| MigrateError::Version { source })?;
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     if found > known {
         return Err(MigrateError::Newer { found, known });
     }
-    for (version, step) in (1_i64..).zip(STEPS) {
-        if version > found {
-            apply(connection, version, step)
-                .await
-                .map_err(|source| MigrateError::Step { version, source })?;
-        }
-    }
-    Ok(())
+    Ok(found)
 }
 
 async fn apply(
     connection: &mut SqliteConnection,
     version: i64,
     step: &'static str,
-) -> Result<(), sqlx::Error> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    sqlx::raw_sql(step).execute(&mut *transaction).await?;
+) -> Result<(), MigrateError> {
+    let failed = |source| MigrateError::Step { version, source };
+    let mut transaction = connection
+        .begin_with("BEGIN IMMEDIATE")
+        .await
+        .map_err(failed)?;
+    sqlx::raw_sql(step)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    if version == DESTINATIONS {
+        convert::to_destinations(&mut transaction)
+            .await
+            .map_err(|source| MigrateError::Rows { version, source })?;
+    }
     sqlx::query("INSERT INTO migrations (version) VALUES (?1)")
         .bind(version)
         .execute(&mut *transaction)
-        .await?;
-    transaction.commit().await
+        .await
+        .map_err(failed)?;
+    transaction.commit().await.map_err(failed)
 }

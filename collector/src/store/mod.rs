@@ -20,14 +20,16 @@ use vigie_core::{
     rules::Rules,
 };
 
+mod convert;
 mod migrations;
+pub mod reader;
 pub mod reserve;
 mod rows;
 pub mod sqlite;
 #[cfg(test)]
 mod tests;
 
-pub use self::sqlite::SqliteStore;
+pub use self::{reader::LogReader, sqlite::SqliteStore};
 
 /// Most lines that one [`Store::log_lines`] returns, so that reading a long log never holds more than some megabytes.
 pub const LOG_LINES_MAX: u32 = 1_000;

@@ -14,7 +14,8 @@ use vigie_core::{
     canonical,
     digest::Digest,
     fleet::{Delta, state::StoredLine},
-    id::{NodeName, SenderName},
+    held::HeldKey,
+    id::{NodeName, ReceiverName, SenderName},
 };
 
 /// Most rows of one statement. With four columns this is well under SQLite's 32,766 variables.
@@ -140,6 +141,24 @@ impl<'d> Rows<'d> {
             "DELETE FROM senders WHERE key IN (",
             &delta.senders,
         );
+        rows.table(
+            ["write what is held", "remove what is held"],
+            "INSERT INTO held (key, value) VALUES ",
+            "DELETE FROM held WHERE key IN (",
+            &delta.held,
+        );
+        rows.table(
+            ["write dues of digests", "remove dues of digests"],
+            "INSERT INTO digests (key, value) VALUES ",
+            "DELETE FROM digests WHERE key IN (",
+            &delta.digests,
+        );
+        rows.table(
+            ["write mutes", "remove mutes"],
+            "INSERT INTO mutes (key, value) VALUES ",
+            "DELETE FROM mutes WHERE key IN (",
+            &delta.mutes,
+        );
         rows.push(
             "write single values",
             "INSERT INTO meta (key, value) VALUES ",
@@ -247,6 +266,23 @@ impl Key for AlertKey {
     }
 }
 
+impl Key for HeldKey {
+    fn to_text(&self) -> String {
+        let Self { receiver, alert } = self;
+        json(&(receiver, &alert.node, &alert.check, &alert.object))
+    }
+
+    fn from_text(text: &str) -> Result<Self, serde_json::Error> {
+        let (receiver, node, check, object) = serde_json::from_str(text)?;
+        let alert = AlertKey {
+            node,
+            check,
+            object,
+        };
+        Ok(Self { receiver, alert })
+    }
+}
+
 macro_rules! plain_keys {
     ($($key:ty),*) => {$(
         impl Key for $key {
@@ -261,7 +297,7 @@ macro_rules! plain_keys {
     )*};
 }
 
-plain_keys!(NodeName, SenderName, Digest, String);
+plain_keys!(NodeName, SenderName, ReceiverName, Digest, u64, String);
 
 fn json<T: Serialize + ?Sized>(value: &T) -> String {
     serde_json::to_string(value).expect("our own rows have text keys and no other obstacle to JSON")

@@ -19,7 +19,7 @@ use std::{
 use serde::de::DeserializeOwned;
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _, SqliteConnection,
-    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteRow, SqliteSynchronous},
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
 use vigie_core::{
@@ -31,8 +31,9 @@ use vigie_core::{
 use vigie_platform::disk::RealDisk;
 
 use super::{
-    CommitError, LOG_LINES_MAX, LineKey, LoadError, ReadError, Store,
+    CommitError, LineKey, LoadError, ReadError, Store,
     migrations::{self, MigrateError},
+    reader::LogReader,
     reserve::Reserve,
     rows::{Key, ROWS_MAX, ROWS_PREPARED, Rows, placeholders, signed},
 };
@@ -45,10 +46,10 @@ pub const RESERVE_NAME: &str = "reserve";
 
 /// How long SQLite waits for another process (a backup, an operator's `sqlite3`) to let go. Less than the 5 s after which
 /// a commit counts as failed.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many pages of the database each connection keeps, in KiB; the state itself is in our own memory.
-const CACHE_KIB: &str = "-2000";
+pub(super) const CACHE_KIB: &str = "-2000";
 
 /// The write-ahead log is cut back to this after a burst, in bytes.
 const WAL_LEN_KEPT: &str = "16777216";
@@ -69,7 +70,7 @@ pub struct SqliteStore {
     path: PathBuf,
     epoch: u64,
     writer: Mutex<Option<SqliteConnection>>,
-    reader: Mutex<Option<SqliteConnection>>,
+    reader: LogReader,
     reserve: Arc<Reserve>,
     #[cfg(test)]
     page_count_max: std::sync::atomic::AtomicU32,
@@ -78,6 +79,15 @@ pub struct SqliteStore {
 /// Why the store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// There is no database.
+    #[error("cannot find database {path}")]
+    Absent {
+        /// The database.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The database's file cannot be made.
     #[error("cannot make database {path}")]
     Make {
@@ -116,12 +126,6 @@ pub enum OpenError {
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
-    Write,
-    Read,
-}
-
 impl SqliteStore {
     /// Opens the store in `data_dir`, making it if need be, and takes the next epoch: whoever had it open before can
     /// commit no more.
@@ -137,7 +141,7 @@ impl SqliteStore {
         let mut store = Self {
             epoch: 0,
             writer: Mutex::new(None),
-            reader: Mutex::new(None),
+            reader: LogReader::at(path.clone()),
             reserve: Arc::new(Reserve::new(
                 Arc::new(RealDisk),
                 data_dir.join(RESERVE_NAME),
@@ -151,14 +155,15 @@ impl SqliteStore {
             path: path(),
             source,
         };
-        let mut writer = store.connect(Access::Write).await.map_err(open)?;
+        let mut writer = store.connect().await.map_err(open)?;
         migrations::migrate(&mut writer)
             .await
             .map_err(|source| OpenError::Schema {
                 path: path(),
                 source,
             })?;
-        let reader = store.connect(Access::Read).await.map_err(open)?;
+        // Open from the start, so that a write-ahead log is never left without anybody who has it open.
+        store.reader.reopen().await.map_err(open)?;
         let epoch = next_epoch(&mut writer)
             .await
             .map_err(|source| OpenError::Epoch {
@@ -167,7 +172,6 @@ impl SqliteStore {
             })?;
         store.epoch = epoch;
         store.writer = Mutex::new(Some(writer));
-        store.reader = Mutex::new(Some(reader));
         store.take_reserve().await;
         Ok(store)
     }
@@ -190,9 +194,7 @@ impl SqliteStore {
     /// # Errors
     /// What the database said.
     pub async fn close(&self) -> Result<(), sqlx::Error> {
-        if let Some(reader) = self.reader.lock().await.take() {
-            reader.close().await?;
-        }
+        self.reader.close().await?;
         match self.writer.lock().await.take() {
             Some(writer) => writer.close().await,
             None => Ok(()),
@@ -207,7 +209,7 @@ impl SqliteStore {
         *self.writer.lock().await = None;
     }
 
-    async fn connect(&self, access: Access) -> Result<SqliteConnection, sqlx::Error> {
+    async fn connect(&self) -> Result<SqliteConnection, sqlx::Error> {
         let options = SqliteConnectOptions::new()
             .filename(&self.path)
             .create_if_missing(false)
@@ -215,14 +217,10 @@ impl SqliteStore {
             .busy_timeout(BUSY_TIMEOUT)
             .pragma("cache_size", CACHE_KIB)
             .pragma("trusted_schema", "OFF")
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .pragma("journal_size_limit", WAL_LEN_KEPT)
             .disable_statement_logging();
-        let options = match access {
-            Access::Read => options.read_only(true),
-            Access::Write => options
-                .journal_mode(SqliteJournalMode::Wal)
-                .synchronous(SqliteSynchronous::Full)
-                .pragma("journal_size_limit", WAL_LEN_KEPT),
-        };
         #[cfg(test)]
         let options = {
             let pages = self
@@ -252,7 +250,7 @@ impl SqliteStore {
         let mut slot = self.writer.lock().await;
         let connected = match slot.take() {
             Some(connection) => Ok(connection),
-            None => self.connect(Access::Write).await,
+            None => self.connect().await,
         };
         let mut connection =
             connected.map_err(|source| self.write_error("open it anew", source))?;
@@ -320,21 +318,6 @@ impl SqliteStore {
         }
     }
 
-    /// Reads all rows of one query. The connection is put back only if that went well.
-    async fn read(
-        &self,
-        query: sqlx::query::Query<'_, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>,
-    ) -> Result<Vec<SqliteRow>, sqlx::Error> {
-        let mut slot = self.reader.lock().await;
-        let mut connection = match slot.take() {
-            Some(connection) => connection,
-            None => self.connect(Access::Read).await?,
-        };
-        let rows = query.fetch_all(&mut connection).await?;
-        *slot = Some(connection);
-        Ok(rows)
-    }
-
     async fn find_numbered(&self, wanted: &[(&LineKey, i64)]) -> Result<Vec<LineKey>, sqlx::Error> {
         let sql = format!(
             "WITH wanted (place, node, seq, sha256) AS (VALUES {})
@@ -352,7 +335,7 @@ impl SqliteStore {
                 .bind(line.sha256.0.as_slice());
         }
         let mut found = Vec::new();
-        for row in self.read(query).await? {
+        for row in self.reader.read(query).await? {
             let place = usize::try_from(row.try_get::<i64, _>(0)?).ok();
             found.extend(
                 place
@@ -373,7 +356,7 @@ impl SqliteStore {
                 .bind(node.as_str())
                 .bind(REFUSED_LOOKED_THROUGH);
         let mut found = Vec::new();
-        for row in self.read(query).await? {
+        for row in self.reader.read(query).await? {
             let sha256: Vec<u8> = row.try_get(0)?;
             if wanted.contains(sha256.as_slice())
                 && let Ok(sha256) = sha256.try_into()
@@ -429,6 +412,15 @@ impl SqliteStore {
             senders: self
                 .load_table(snapshot, "senders", "SELECT key, value FROM senders")
                 .await?,
+            held: self
+                .load_table(snapshot, "held", "SELECT key, value FROM held")
+                .await?,
+            digests: self
+                .load_table(snapshot, "digests", "SELECT key, value FROM digests")
+                .await?,
+            mutes: self
+                .load_table(snapshot, "mutes", "SELECT key, value FROM mutes")
+                .await?,
         };
         // Lines are only ever added, without holes, so the first and the last number say how many there are.
         let lines = sqlx::query_scalar("SELECT coalesce(max(n) - min(n) + 1, 0) FROM log")
@@ -475,12 +467,8 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     async fn load(&self) -> Result<State, LoadError> {
-        let mut slot = self.reader.lock().await;
         let unread = self.unread("meta");
-        let mut connection = match slot.take() {
-            Some(connection) => connection,
-            None => self.connect(Access::Read).await.map_err(&unread)?,
-        };
+        let (mut slot, mut connection) = self.reader.taken().await.map_err(&unread)?;
         let mut snapshot = connection.begin().await.map_err(&unread)?;
         let state = self.load_from(&mut snapshot).await?;
         snapshot.rollback().await.map_err(&unread)?;
@@ -529,44 +517,11 @@ impl Store for SqliteStore {
     }
 
     async fn log_lines(&self, from: u64, limit: u32) -> Result<Vec<(u64, String)>, ReadError> {
-        let failed = |source| ReadError::Read {
-            what: "the log",
-            path: self.path.clone(),
-            source,
-        };
-        let query = sqlx::query("SELECT n, line FROM log WHERE n >= ?1 ORDER BY n LIMIT ?2")
-            .bind(signed(from))
-            .bind(limit.min(LOG_LINES_MAX));
-        self.read(query)
-            .await
-            .map_err(failed)?
-            .iter()
-            .map(|row| Ok((unsigned(row.try_get(0)?), row.try_get(1)?)))
-            .collect::<Result<_, _>>()
-            .map_err(failed)
+        self.reader.lines(from, limit).await
     }
 
     async fn rules(&self, sha256: Digest) -> Result<Option<Rules>, ReadError> {
-        let what = "rules";
-        let failed = |source| ReadError::Read {
-            what,
-            path: self.path.clone(),
-            source,
-        };
-        let query =
-            sqlx::query("SELECT text FROM rules WHERE sha256 = ?1").bind(sha256.to_string());
-        let rows = self.read(query).await.map_err(failed)?;
-        let Some(row) = rows.first() else {
-            return Ok(None);
-        };
-        let text: String = row.try_get(0).map_err(failed)?;
-        serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|source| ReadError::Row {
-                what,
-                path: self.path.clone(),
-                source,
-            })
+        self.reader.rules(sha256).await
     }
 }
 
@@ -608,6 +563,6 @@ fn primary_code(error: &sqlx::Error) -> Option<i64> {
     Some(code & 0xff)
 }
 
-fn unsigned(number: i64) -> u64 {
+pub(super) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }

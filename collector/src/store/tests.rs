@@ -9,19 +9,22 @@ use serde_json::{Map, json};
 use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use vigie_core::{
-    alert::{Alert, AlertKey, Message, Notice, message_key},
+    alert::{Alert, AlertKey, Body, Message, Notice, Reached, Telling, Told, message_key},
+    destination::Destination,
     digest::Digest,
     entry::Head,
     fleet::{
-        Deadline, Delta, NodeKeys, State,
+        Delta, NodeKeys, State,
         state::{Key, Node, NodePlan, Sender, StoredLine, Token},
     },
-    id::NodeName,
+    held::{DigestDue, Held, HeldKey},
+    id::{NodeName, ReceiverName},
     log,
+    mute::{Mute, Muted, Place},
     plan::PlannedCheck,
-    rules::{Route, Rules},
-    status::{Criticality, Environment, Family, Status},
-    time::{Now, Wall},
+    rules::{Receiver, Route, Rules},
+    status::{Criticality, Environment, Family, Need, Status},
+    time::{Deadline, Now, Wall},
     token::Holder,
 };
 
@@ -31,7 +34,7 @@ use super::{
     sqlite::{FILE_NAME, OpenError, RESERVE_NAME},
 };
 
-fn name(index: u8) -> NodeName {
+pub(super) fn name(index: u8) -> NodeName {
     format!("app-{index:02}").parse().unwrap()
 }
 
@@ -61,18 +64,29 @@ fn node(value: u64) -> Node {
 }
 
 fn alert(value: u64) -> Alert {
-    Alert {
-        number: value,
-        family: Family::Tls,
-        claimed: ["dossier-patient".parse().unwrap()].into(),
-        status: Status::Critical,
-        reason: "http.status".to_owned(),
-        facts: facts(value),
-        since: Wall(5),
-        opening: value,
-        told: [("night".parse().unwrap(), Status::Unknown)].into(),
-        tellings: 1,
-        until_confirmed: false,
+    let alert = json!({
+        "number": value, "family": "tls", "claimed": ["dossier-patient"], "status": "critical",
+        "reason": "http.status", "facts": facts(value), "since": Wall(5), "opening": value,
+        "told": {"night": told(value)}, "tellings": 1, "until_confirmed": false, "folded_into": 7,
+    });
+    serde_json::from_value(alert).unwrap()
+}
+
+pub(super) fn night() -> ReceiverName {
+    "night".parse().unwrap()
+}
+
+fn told(value: u64) -> Told {
+    let reached = Reached {
+        first: value,
+        last: value,
+        thread: Digest::of(b"first"),
+        newest: Digest::of(b"last"),
+    };
+    Told {
+        status: Status::Unknown,
+        to: [("am/sms".parse().unwrap(), reached)].into(),
+        progress: Default::default(),
     }
 }
 
@@ -83,25 +97,79 @@ fn facts(value: u64) -> Map<String, serde_json::Value> {
 
 fn message(index: u8, order: u64) -> Message {
     let alert = alert_key(index);
-    Message {
-        key: message_key(&alert, 7, "night", u64::from(index), Notice::Open),
-        order,
-        receiver: "night".parse().unwrap(),
+    let to = Destination::from(night());
+    let telling = Telling {
         notice: Notice::Open,
         number: 12,
         opening: 7,
-        alert,
+        alert: alert.clone(),
         services: Default::default(),
         criticality: Criticality::Critical,
         environment: Environment::Production,
         family: Family::Host,
+        need: (Need::Availability, 3),
         status: Status::Critical,
         reason: "http.status".to_owned(),
         facts: facts(order),
         since: Wall(5),
-        at: Wall(6),
         ended: None,
         runbook: None,
+        step: 1,
+        others_told: Default::default(),
+        acknowledged_by: None,
+        explains: 0,
+        thread: None,
+    };
+    Message {
+        key: message_key(&alert, 7, &to, 0, u64::from(index), Notice::Open),
+        order,
+        to,
+        receiver: night(),
+        at: Wall(6),
+        body: Body::Alert(Box::new(telling)),
+    }
+}
+
+fn held_key(index: u8) -> HeldKey {
+    HeldKey {
+        receiver: night(),
+        alert: alert_key(index),
+    }
+}
+
+fn held(value: u64) -> Held {
+    Held {
+        number: value,
+        held_since: Wall(4),
+        since: Wall(5),
+        times: 2,
+        worst: Status::Critical,
+        status: Status::Warning,
+        family: Family::Backup,
+        services: Default::default(),
+        criticality: Criticality::Important,
+        environment: Environment::Production,
+        reason: "http.status".to_owned(),
+        facts: facts(value),
+        ended: None,
+        paged: [(night(), Wall(9))].into(),
+        acknowledged: false,
+    }
+}
+
+fn mute(value: u64) -> Mute {
+    Mute {
+        what: Muted::Maintenance(Place {
+            nodes: [name(1)].into(),
+            groups: Default::default(),
+        }),
+        reason: "l'été \"\u{202e}".to_owned(),
+        uid: 0,
+        from: Wall(5),
+        until: Deadline {
+            wall_ms: -5,
+            elapsed_ms: value,
+        },
     }
 }
 
@@ -177,7 +245,7 @@ fn add_lines(state: &State, delta: &mut Delta, count: u64) {
 /// What one random change does: which table, which row, set or removed.
 type Change = (u8, u8, bool, u64);
 
-fn delta(state: &State, changes: &[Change]) -> Delta {
+pub(super) fn delta(state: &State, changes: &[Change]) -> Delta {
     let mut delta = Delta::default();
     for &(table, index, is_set, value) in changes {
         match table {
@@ -197,6 +265,24 @@ fn delta(state: &State, changes: &[Change]) -> Delta {
                 name(index).as_str().parse().unwrap(),
                 is_set.then(|| sender(value)),
             )),
+            5 => drop(
+                delta
+                    .held
+                    .insert(held_key(index), is_set.then(|| held(value))),
+            ),
+            6 => {
+                let due = DigestDue {
+                    due: Some(Wall(i64::from(index))),
+                    ..DigestDue::default()
+                };
+                let receiver = name(index).as_str().parse().unwrap();
+                delta.digests.insert(receiver, is_set.then_some(due));
+            }
+            7 => drop(
+                delta
+                    .mutes
+                    .insert(u64::from(index), is_set.then(|| mute(value))),
+            ),
             _ => drop(
                 delta
                     .tokens
@@ -208,17 +294,17 @@ fn delta(state: &State, changes: &[Change]) -> Delta {
     delta
 }
 
-async fn opened(dir: &TempDir) -> SqliteStore {
+pub(super) async fn opened(dir: &TempDir) -> SqliteStore {
     SqliteStore::open(dir.path()).await.unwrap()
 }
 
 /// Commits and merges, as the engine does.
-async fn commit(store: &SqliteStore, state: &mut State, delta: Delta) {
+pub(super) async fn commit(store: &SqliteStore, state: &mut State, delta: Delta) {
     store.commit(&delta).await.unwrap();
     state.merge(delta);
 }
 
-async fn by_hand(dir: &Path, sql: &'static str) {
+pub(super) async fn by_hand(dir: &Path, sql: &'static str) {
     let mut connection = SqliteConnectOptions::new()
         .filename(dir.join(FILE_NAME))
         .connect()
@@ -234,7 +320,7 @@ proptest! {
     #[test]
     fn what_was_committed_is_loaded_again(
         commits in prop::collection::vec(
-            prop::collection::vec((0..6_u8, 0..4_u8, any::<bool>(), 0..(1_u64 << 53)), 0..12), 1..6,
+            prop::collection::vec((0..9_u8, 0..4_u8, any::<bool>(), 0..(1_u64 << 53)), 0..12), 1..6,
         ),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -412,7 +498,7 @@ async fn a_database_from_before_there_were_senders_goes_on() {
     let used_by = state.tokens["t1"].used_by.clone().unwrap();
     assert_eq!(used_by.signing_key.as_deref(), Some("00ff"));
     assert!(state.senders.is_empty());
-    let change = delta(&state, &[(4, 1, true, 1), (5, 1, true, 1)]);
+    let change = delta(&state, &[(4, 1, true, 1), (8, 1, true, 1)]);
     commit(&store, &mut state, change).await;
     let loaded = opened(&dir).await.load().await.unwrap();
     assert_eq!(loaded, state);
@@ -504,10 +590,9 @@ async fn rules_are_kept_beside_the_log() {
     let store = opened(&dir).await;
     let rules = Arc::new(Rules {
         silent_after_ms: 120_000,
-        services: Default::default(),
-        groups: Default::default(),
-        receivers: ["night".parse().unwrap()].into(),
+        receivers: [(night(), Receiver::default())].into(),
         routes: vec![Route::default()],
+        ..Rules::default()
     });
     let sha256 = rules.digest();
     let mut state = State::default();

@@ -113,6 +113,16 @@ impl HolidaySet {
         self.movable(day).or_else(|| self.fixed(day))
     }
 
+    /// The first holiday from this day on; `None` only at the end of all years.
+    #[must_use]
+    pub fn next(&self, from: Date) -> Option<Date> {
+        let mut day = from;
+        while self.on(day).is_none() {
+            day = day.tomorrow().ok()?;
+        }
+        Some(day)
+    }
+
     fn movable(&self, day: Date) -> Option<Holiday> {
         // Easter is on 22 March at the earliest, and 50 days after its latest is 14 June.
         if !(3..=6).contains(&day.month()) {

@@ -13,24 +13,22 @@
 //! second 02:30, and `22:00-02:00` at the first 02:00; in the gap of spring, a start that no clock shows is the end of
 //! the gap, and `02:10-02:50` is nothing at all.
 
-use jiff::{
-    Timestamp,
-    civil::{Date, DateTime},
-    tz::{AmbiguousOffset, Offset, TimeZone},
-};
+use jiff::{civil::Date, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 
-use crate::time::Wall;
+use crate::{
+    civil::{self, CivilSecond, DAY_SECONDS},
+    time::Wall,
+};
 
 pub mod holidays;
+pub mod recurring;
 pub mod rule;
 #[cfg(test)]
 mod tests;
 
 use holidays::{Holiday, HolidaySet};
-use rule::{Dated, Hours, Window};
-
-const DAY_SECONDS: i64 = 86_400;
+use rule::{DAY_MINUTES, Dated, Hours, Window};
 
 /// How far apart civil time and elapsed time may go within a day: the largest change of any zone is a whole day.
 const SHIFT_SECONDS: i64 = DAY_SECONDS;
@@ -38,6 +36,10 @@ const SHIFT_SECONDS: i64 = DAY_SECONDS;
 /// How far [`InZone::next_edge`] looks beyond the last dated line, in days. Weeks and holidays come round within a year, so a
 /// calendar that has not changed by then never will.
 const HORIZON_DAYS: i64 = 400;
+
+/// After as many days in a row without a change, none of them special, a calendar has shown each pair of neighbours in
+/// its week, and stays as it is until something special comes.
+const SETTLED_DAYS: u32 = 8;
 
 /// When a team is at work.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,16 +96,36 @@ pub struct InZone<'c> {
     zone: &'c TimeZone,
 }
 
-/// Seconds of a clock on the wall, counted as if the zone were UTC.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct CivilSecond(i64);
+/// A day of a calendar, as far as the zone's rules have no say in it.
+#[derive(Debug, Clone, Copy)]
+struct Day<'c> {
+    calendar: &'c Calendar,
+    /// Since 1970-01-01.
+    number: i64,
+    date: Date,
+    /// Whether weekly windows start on it: neither a holiday nor a closed date, or opened all the same.
+    has_windows: bool,
+    /// Whether it may differ from the same day of the week before: a dated line begins or has ended, or a holiday takes
+    /// windows away.
+    is_special: bool,
+    /// Whether a dated line is about a part of it.
+    has_parts: bool,
+}
 
-/// What a span of a date does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a span of a date does; the greater one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Effect {
-    Opened,
-    Closed,
     Window,
+    Closed,
+    Opened,
+}
+
+/// From when to when something holds; in minutes or in seconds, as its user counts.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    effect: Effect,
+    from: i64,
+    to: i64,
 }
 
 impl Calendar {
@@ -116,10 +138,8 @@ impl Calendar {
         }
     }
 
-    /// The last day that a dated line is about, counted from 1970.
-    fn last_dated_day(&self) -> Option<i64> {
-        let lines = self.closed.iter().chain(&self.opened);
-        lines.map(|line| CivilSecond::of(line.last()).day()).max()
+    fn dated(&self) -> impl Iterator<Item = &Dated> {
+        self.closed.iter().chain(&self.opened)
     }
 
     /// Why no window starts on `day`; `None` if they do.
@@ -139,31 +159,131 @@ impl Calendar {
         holiday.map(|holiday| Why::Holiday(day, holiday))
     }
 
-    /// Everything that starts on `day`, open or closed.
-    fn spans(&self, day: Date) -> impl Iterator<Item = (Effect, Hours)> {
-        let parts = move |lines: &'_ [Dated], effect| {
-            lines
-                .iter()
-                .filter(move |line| line.covers(day))
-                .filter_map(move |line| Some((effect, line.hours()?)))
-                .collect::<Vec<_>>()
-        };
-        let opened = parts(&self.opened, Effect::Opened);
-        let closed = parts(&self.closed, Effect::Closed);
-        let windows = self
-            .open
-            .iter()
-            .filter(move |window| window.starts_on(day.weekday()))
-            .map(|window| (Effect::Window, window.hours()));
-        let is_shut = self.shut(day).is_some();
-        opened
-            .into_iter()
-            .chain(closed)
-            .chain(windows.filter(move |_| !is_shut))
+    fn day(&self, number: i64) -> Day<'_> {
+        Day::new(self, number, CivilSecond::midnight(number).date())
+    }
+
+    /// The first day from `number` on that may differ from the same day of the week before.
+    fn next_special(&self, number: i64) -> Option<i64> {
+        let day = |date: Date| CivilSecond::of(date.into()).day();
+        let dated = self
+            .dated()
+            .flat_map(|line| [day(line.first()), day(line.last()) + 1]);
+        // They close windows, and nothing else.
+        let set = self.holidays.filter(|_| !self.open.is_empty());
+        let holiday = set.and_then(|set| set.next(CivilSecond::midnight(number).date()));
+        dated
+            .chain(holiday.map(day))
+            .filter(|special| *special >= number)
+            .min()
+    }
+
+    /// The last day that a dated line is about.
+    fn last_dated(&self) -> Option<i64> {
+        let last = self.dated().map(|line| line.last()).max()?;
+        Some(CivilSecond::of(last.into()).day())
     }
 }
 
-impl InZone<'_> {
+impl<'c> Day<'c> {
+    fn new(calendar: &'c Calendar, number: i64, date: Date) -> Self {
+        let starts = |window: &Window| window.starts_on(date.weekday());
+        let can_open = calendar.open.iter().any(starts);
+        let shut = if can_open { calendar.shut(date) } else { None };
+        let yesterday = date.yesterday().unwrap_or(date);
+        let mut dated = calendar.dated();
+        Self {
+            calendar,
+            number,
+            date,
+            has_windows: can_open && shut.is_none(),
+            has_parts: dated.any(|line| line.covers(date) && line.hours().is_some()),
+            is_special: matches!(shut, Some(Why::Holiday(..)))
+                || calendar
+                    .dated()
+                    .any(|line| line.first() == date || line.last() == yesterday),
+        }
+    }
+
+    fn next(self) -> Self {
+        // On the last day that jiff knows, time stands still.
+        let date = self.date.tomorrow().unwrap_or(self.date);
+        Self::new(self.calendar, self.number + 1, date)
+    }
+
+    /// Everything that starts on this day.
+    fn starts(self) -> impl Iterator<Item = (Effect, Hours)> + 'c {
+        let windows = self
+            .calendar
+            .open
+            .iter()
+            .filter(move |window| self.has_windows && window.starts_on(self.date.weekday()));
+        windows
+            .map(|window| (Effect::Window, window.hours()))
+            .chain(self.parts(&self.calendar.closed, Effect::Closed))
+            .chain(self.parts(&self.calendar.opened, Effect::Opened))
+    }
+
+    fn parts(
+        self,
+        lines: &'c [Dated],
+        effect: Effect,
+    ) -> impl Iterator<Item = (Effect, Hours)> + 'c {
+        // Most days have none: then nothing is read twice.
+        let lines = if self.has_parts { lines } else { &[] };
+        lines
+            .iter()
+            .filter(move |line| line.covers(self.date))
+            .filter_map(move |line| Some((effect, line.hours()?)))
+    }
+
+    /// Whether a clock without changes shows the calendar open, or closed, all through this day; `None` if it opens or
+    /// closes.
+    fn all_through(self, yesterday: Self) -> Option<bool> {
+        let is_empty = |day: Self| !day.has_windows && !day.has_parts;
+        if is_empty(self) && is_empty(yesterday) {
+            return Some(false);
+        }
+        let mut minute = 0;
+        let mut all = None;
+        loop {
+            let spans = [(yesterday, -1), (self, 0)].into_iter();
+            let spans = spans.flat_map(|(day, midnight)| {
+                day.starts().map(move |(effect, hours)| Span {
+                    effect,
+                    from: i64::from(hours.from()) + midnight * i64::from(DAY_MINUTES),
+                    to: i64::from(hours.to()) + midnight * i64::from(DAY_MINUTES),
+                })
+            });
+            let (is_open, next) = glance(spans, minute);
+            if *all.get_or_insert(is_open) != is_open {
+                return None;
+            }
+            if next >= i64::from(DAY_MINUTES) {
+                return all;
+            }
+            minute = next;
+        }
+    }
+}
+
+/// Whether it is open at `at`, and the next moment at which one of the spans begins or ends.
+fn glance(spans: impl Iterator<Item = Span>, at: i64) -> (bool, i64) {
+    let mut strongest = None;
+    let mut next = i64::MAX;
+    for span in spans {
+        if at < span.from {
+            next = next.min(span.from);
+        } else if at < span.to {
+            next = next.min(span.to);
+            strongest = strongest.max(Some(span.effect));
+        }
+    }
+    let is_open = matches!(strongest, Some(Effect::Window | Effect::Opened));
+    (is_open, next)
+}
+
+impl<'c> InZone<'c> {
     /// Whether the team is at work.
     #[must_use]
     pub fn is_open(&self, at: Wall) -> bool {
@@ -173,158 +293,113 @@ impl InZone<'_> {
     /// Whether the team is at work, and what makes it so.
     #[must_use]
     pub fn why(&self, at: Wall) -> Why {
-        self.why_at(at.0.div_euclid(1_000))
+        self.why_at(civil::second(at))
     }
 
     /// The first instant after `at` at which open becomes closed or the other way round, a whole second; `None` if there
     /// is none any more.
+    ///
+    /// Days are looked at one by one, each from the first showing of its midnight to that of the next. Spans touch in
+    /// elapsed time where they touch in civil time, fold and gap included: so a day that is open (or closed) all through
+    /// by the clock, after one that is, has no edge, and only the others are reckoned in the zone.
     #[must_use]
     pub fn next_edge(&self, at: Wall) -> Option<Wall> {
-        let after = at.0.div_euclid(1_000);
+        let after = civil::second(at);
         let is_open = self.why_at(after).is_open();
-        let today = self.civil(after).day();
-        let horizon = self.calendar.last_dated_day().unwrap_or(today).max(today) + HORIZON_DAYS;
-        // Spans of the two days before may still run; one of a later day cannot begin before its day does.
-        let mut from = today - 2;
-        let mut days = 4;
-        while from <= horizon {
-            let to = from + days;
-            let mut candidates: Vec<i64> = (from..=to)
-                .flat_map(|day| {
-                    let spans = self.calendar.spans(CivilSecond::midnight(day).date());
-                    spans.flat_map(move |(_, hours)| {
-                        let (start, end) = self.instants(day, hours);
-                        [start, end]
-                    })
-                })
-                .filter(|instant| *instant > after)
-                .collect();
-            candidates.sort_unstable();
-            // Beyond the last day but one, days not looked at yet may have their say.
-            let certain = self.first_showing(CivilSecond::midnight(to - 1));
-            let edge = candidates
-                .into_iter()
-                .take_while(|instant| *instant < certain)
-                .find(|instant| self.why_at(*instant).is_open() != is_open);
-            if let Some(edge) = edge {
-                return Some(Wall(edge * 1_000));
+        let mut number = CivilSecond::shown(self.zone, after).day();
+        let horizon = self.calendar.last_dated().unwrap_or(number).max(number) + HORIZON_DAYS;
+        let mut settled = 0;
+        let mut days = self.up_to(number);
+        let mut was = days[1].all_through(days[0]);
+        while number <= horizon {
+            let today = days[2];
+            let is = today.all_through(days[1]);
+            if (was, is) != (Some(is_open), Some(is_open)) {
+                settled = 0;
+                if let Some(edge) = self.edge_on(days, after, is_open) {
+                    return Some(civil::instant(edge)).filter(|edge| *edge > at);
+                }
+            } else if today.is_special {
+                settled = 0;
+            } else {
+                settled += 1;
             }
-            from = to - 3;
-            days = (days * 2).min(64);
+            number += 1;
+            if settled >= SETTLED_DAYS {
+                number = self.calendar.next_special(number)?;
+                settled = 0;
+                days = self.up_to(number);
+                was = days[1].all_through(days[0]);
+            } else {
+                days = [days[1], today, today.next()];
+                was = is;
+            }
         }
         None
     }
 
+    /// The first instant on the last of three days, and after `after`, at which it is open and was not, or the other way
+    /// round.
+    fn edge_on(&self, days: [Day<'_>; 3], after: i64, is_open: bool) -> Option<i64> {
+        let midnight = |number| CivilSecond::midnight(number).first_showing(self.zone);
+        let start = after.max(midnight(days[2].number) - 1);
+        let end = midnight(days[2].number + 1);
+        let mut at = start;
+        while at < end {
+            // What began before these days is over, and what begins after them has not begun before their end.
+            let spans = days.into_iter().flat_map(|day| {
+                day.starts()
+                    .map(move |(effect, hours)| self.span(day.number, effect, hours))
+            });
+            let (is_open_now, next) = glance(spans, at);
+            if at > start && is_open_now != is_open {
+                return Some(at);
+            }
+            at = next;
+        }
+        None
+    }
+
+    /// A day and the two before it, whose spans may still run.
+    fn up_to(&self, number: i64) -> [Day<'c>; 3] {
+        [number - 2, number - 1, number].map(|number| self.calendar.day(number))
+    }
+
     fn why_at(&self, second: i64) -> Why {
-        let now = self.civil(second);
+        let now = CivilSecond::shown(self.zone, second);
         let today = now.day();
-        let mut window = None;
-        let mut closed = None;
-        for day in today - 2..=today + 1 {
-            let date = CivilSecond::midnight(day).date();
-            for (effect, hours) in self.calendar.spans(date) {
-                let [start, end] = [hours.from(), hours.to()]
-                    .map(|minute| CivilSecond::midnight(day).0 + i64::from(minute) * 60);
+        let mut strongest = None;
+        for number in today - 2..=today + 1 {
+            let day = self.calendar.day(number);
+            for (effect, hours) in day.starts() {
+                let [start, end] =
+                    [hours.from(), hours.to()].map(|minute| CivilSecond::minute_of(number, minute));
                 // Far off on the clock is far off; only what is near needs the zone's rules.
-                if now.0 < start - SHIFT_SECONDS || now.0 > end + SHIFT_SECONDS {
+                if now.0 < start.0 - SHIFT_SECONDS || now.0 > end.0 + SHIFT_SECONDS {
                     continue;
                 }
-                let (start, end) = self.instants(day, hours);
-                if !(start..end).contains(&second) {
-                    continue;
-                }
-                match effect {
-                    Effect::Opened => return Why::OpenedHours(date),
-                    Effect::Closed => closed = Some(Why::ClosedHours(date)),
-                    Effect::Window => window = Some(Why::Window(date)),
+                let span = self.span(number, effect, hours);
+                if (span.from..span.to).contains(&second) {
+                    strongest = strongest.max(Some((effect, day.date)));
                 }
             }
         }
-        closed
-            .or(window)
-            .or_else(|| self.calendar.shut(now.date()))
-            .unwrap_or(Why::OutsideHours)
+        match strongest {
+            Some((Effect::Opened, date)) => Why::OpenedHours(date),
+            Some((Effect::Closed, date)) => Why::ClosedHours(date),
+            Some((Effect::Window, date)) => Why::Window(date),
+            None => self.calendar.shut(now.date()).unwrap_or(Why::OutsideHours),
+        }
     }
 
     /// The first second of a span, and the first one after it. Empty where no clock ever shows it.
-    fn instants(&self, day: i64, hours: Hours) -> (i64, i64) {
-        let at = |minute: u16| CivilSecond(CivilSecond::midnight(day).0 + i64::from(minute) * 60);
-        let start = self.first_showing(at(hours.from()));
-        let end = self.after_last_showing(CivilSecond(at(hours.to()).0 - 1));
-        (start, end.max(start))
-    }
-
-    /// The first instant at which the clock shows `civil`, or would have.
-    fn first_showing(&self, civil: CivilSecond) -> i64 {
-        match self
-            .zone
-            .to_ambiguous_timestamp(civil.to_datetime())
-            .offset()
-        {
-            AmbiguousOffset::Unambiguous { offset } => civil.with(offset),
-            AmbiguousOffset::Fold { before, .. } => civil.with(before),
-            AmbiguousOffset::Gap { after, .. } => self.end_of_gap(civil, after),
+    fn span(&self, day: i64, effect: Effect, hours: Hours) -> Span {
+        let from = CivilSecond::minute_of(day, hours.from()).first_showing(self.zone);
+        let to = CivilSecond::minute_of(day, hours.to()).after_earlier(self.zone);
+        Span {
+            effect,
+            from,
+            to: to.max(from),
         }
-    }
-
-    /// The instant after the last at which the clock shows `civil`, or would have.
-    fn after_last_showing(&self, civil: CivilSecond) -> i64 {
-        match self
-            .zone
-            .to_ambiguous_timestamp(civil.to_datetime())
-            .offset()
-        {
-            AmbiguousOffset::Unambiguous { offset } => civil.with(offset) + 1,
-            AmbiguousOffset::Fold { after, .. } => civil.with(after) + 1,
-            AmbiguousOffset::Gap { after, .. } => self.end_of_gap(civil, after),
-        }
-    }
-
-    /// The instant of the change that makes the clock jump over `civil`.
-    fn end_of_gap(&self, civil: CivilSecond, after: Offset) -> i64 {
-        // With the offset of after the change, a time within the gap is before it.
-        let before = civil.with(after);
-        Timestamp::from_second(before)
-            .ok()
-            .and_then(|before| self.zone.following(before).next())
-            .map_or(before, |change| change.timestamp().as_second())
-    }
-
-    fn civil(&self, second: i64) -> CivilSecond {
-        let offset = Timestamp::from_second(second)
-            .map_or(Offset::UTC, |instant| self.zone.to_offset(instant));
-        CivilSecond(second + i64::from(offset.seconds()))
-    }
-}
-
-impl CivilSecond {
-    const fn midnight(day: i64) -> Self {
-        Self(day * DAY_SECONDS)
-    }
-
-    /// The midnight with which a date begins.
-    fn of(date: Date) -> Self {
-        let midnight = Offset::UTC.to_timestamp(DateTime::from(date));
-        // As below: only dates that no calendar has are out of range.
-        Self(midnight.map_or(0, |midnight| midnight.as_second()))
-    }
-
-    /// Days since 1970-01-01.
-    const fn day(self) -> i64 {
-        self.0.div_euclid(DAY_SECONDS)
-    }
-
-    fn to_datetime(self) -> DateTime {
-        // Out of jiff's range only for a wall clock that is thousands of years off: then any answer is as good.
-        let instant = Timestamp::from_second(self.0).unwrap_or(Timestamp::UNIX_EPOCH);
-        Offset::UTC.to_datetime(instant)
-    }
-
-    fn date(self) -> Date {
-        self.to_datetime().date()
-    }
-
-    fn with(self, offset: Offset) -> i64 {
-        self.0 - i64::from(offset.seconds())
     }
 }

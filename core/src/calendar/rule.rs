@@ -11,7 +11,7 @@
 
 use std::{fmt, str::FromStr};
 
-use jiff::civil::{Date, Weekday};
+use jiff::civil::{Date, DateTime, Time, Weekday};
 use serde::{Deserialize, Serialize};
 
 /// Minutes of a day.
@@ -91,7 +91,7 @@ impl Window {
     /// Whether it starts on this day of the week.
     #[must_use]
     pub fn starts_on(self, day: Weekday) -> bool {
-        self.days & (1 << day.to_monday_zero_offset()) != 0
+        self.days & bit(day) != 0
     }
 
     /// From when to when.
@@ -106,6 +106,12 @@ impl Dated {
     #[must_use]
     pub fn covers(self, day: Date) -> bool {
         self.first <= day && day <= self.last
+    }
+
+    /// The first date it is about.
+    #[must_use]
+    pub const fn first(self) -> Date {
+        self.first
     }
 
     /// The last date it is about.
@@ -155,7 +161,7 @@ impl FromStr for Hours {
 }
 
 /// `HH:MM`, up to 24:00.
-fn minute(text: &str) -> Option<u16> {
+pub(crate) fn minute(text: &str) -> Option<u16> {
     let (hour, minute) = text.split_once(':')?;
     let two_digits = |text: &str| -> Option<u16> {
         (text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit()))
@@ -163,6 +169,39 @@ fn minute(text: &str) -> Option<u16> {
     };
     let (hour, minute) = (two_digits(hour)?, two_digits(minute)?);
     (minute < 60 && hour * 60 + minute <= DAY_MINUTES).then_some(hour * 60 + minute)
+}
+
+/// The name of a day of the week, in any case.
+pub(crate) fn weekday(name: &str) -> Option<Weekday> {
+    let day = DAYS
+        .iter()
+        .position(|known| known.eq_ignore_ascii_case(name))?;
+    Weekday::from_monday_zero_offset(day as i8).ok()
+}
+
+/// How a day of the week is written.
+pub(crate) fn weekday_name(day: Weekday) -> &'static str {
+    DAYS[usize::from(day.to_monday_zero_offset().unsigned_abs())]
+}
+
+/// `YYYY-MM-DD`: jiff reads more forms than a settings file should have.
+pub(crate) fn date(text: &str) -> Option<Date> {
+    let is_plain = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    is_plain.then(|| text.parse().ok())?
+}
+
+/// `YYYY-MM-DD HH:MM`, as overrides and windows that come once are written.
+#[must_use]
+pub fn date_time(text: &str) -> Option<DateTime> {
+    let (day, time) = text.trim().split_once(' ')?;
+    let minute = minute(time.trim()).filter(|minute| *minute < DAY_MINUTES)?;
+    let time = Time::new((minute / 60) as i8, (minute % 60) as i8, 0, 0).ok()?;
+    Some(date(day)?.to_datetime(time))
+}
+
+/// A day of the week in [`Window::days`].
+fn bit(day: Weekday) -> u8 {
+    1 << day.to_monday_zero_offset()
 }
 
 impl FromStr for Window {
@@ -173,21 +212,16 @@ impl FromStr for Window {
             .trim()
             .split_once(' ')
             .ok_or_else(|| RuleError::Hours(text.to_owned()))?;
-        let day = |name: &str| {
-            let found = DAYS
-                .iter()
-                .position(|known| known.eq_ignore_ascii_case(name));
-            found.ok_or_else(|| RuleError::Day(name.to_owned()))
-        };
+        let day = |name: &str| weekday(name).ok_or_else(|| RuleError::Day(name.to_owned()));
         let mut days = 0;
         for part in names.split(',') {
             let (first, last) = part.split_once('-').unwrap_or((part, part));
             let (mut at, last) = (day(first)?, day(last)?);
-            days |= 1 << at;
+            days |= bit(at);
             while at != last {
                 // "Sat-Mon" goes over the weekend.
-                at = (at + 1) % DAYS.len();
-                days |= 1 << at;
+                at = at.next();
+                days |= bit(at);
             }
         }
         Ok(Self {
@@ -206,13 +240,7 @@ impl FromStr for Dated {
             Some((dates, hours)) => (dates, Some(hours.trim().parse()?)),
             None => (text, None),
         };
-        let date = |text: &str| {
-            // jiff reads more forms than a settings file should have.
-            let is_plain =
-                text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-            let read = is_plain.then(|| text.parse::<Date>().ok()).flatten();
-            read.ok_or_else(|| RuleError::Date(text.to_owned()))
-        };
+        let date = |text: &str| date(text).ok_or_else(|| RuleError::Date(text.to_owned()));
         let (first, last) = match dates.split_once("..") {
             Some((first, last)) => (date(first)?, date(last)?),
             None => (date(dates)?, date(dates)?),

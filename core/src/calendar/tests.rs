@@ -1,20 +1,17 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use jiff::civil::date;
-use proptest::prelude::*;
+use jiff::{
+    Span as Days,
+    civil::{Weekday, date},
+};
 
 use super::{
     holidays::{Territory, easter},
     *,
 };
+use crate::civil::oracle::{at, zone};
 
-const MINUTE_MS: i64 = 60_000;
-
-/// Zones are values in core; a test takes them from the machine like the programs do.
-#[expect(clippy::disallowed_methods, reason = "the test plays the program")]
-fn zone(name: &str) -> TimeZone {
-    TimeZone::get(name).unwrap()
-}
+mod every_minute;
 
 fn alsace(good_friday: bool) -> HolidaySet {
     HolidaySet {
@@ -40,10 +37,6 @@ fn calendar(zone: &str, open: &[&str], closed: &[&str], opened: &[&str]) -> Cale
 
 fn office() -> Calendar {
     calendar("Europe/Paris", &["Mon-Fri 08:30-18:00"], &[], &[])
-}
-
-fn at(text: &str) -> Wall {
-    Wall::parse(text).unwrap()
 }
 
 /// Every edge from `from` to `to`, as `+` or `-` and the instant in UTC.
@@ -99,7 +92,7 @@ fn easter_is_the_same_by_two_algorithms() {
 #[test]
 fn the_holidays_of_a_year_are_those_of_the_law() {
     let days = |set: HolidaySet, year| -> Vec<String> {
-        let days = date(year, 1, 1).series(jiff::Span::new().days(1));
+        let days = date(year, 1, 1).series(Days::new().days(1));
         days.take_while(|day| day.year() == year)
             .filter_map(|day| {
                 Some(format!(
@@ -247,6 +240,79 @@ fn the_strasbourg_easter_of_2027_is_closed_for_95_hours_and_more() {
 }
 
 #[test]
+fn that_easter_is_95_hours_where_good_friday_is_kept_and_71_where_it_is_not() {
+    let zone = zone("Europe/Paris");
+    for (good_friday, closing, hours) in [
+        (true, "2027-03-25T23:00:00Z", 95),
+        (false, "2027-03-26T23:00:00Z", 71),
+    ] {
+        let calendar = Calendar {
+            holidays: Some(alsace(good_friday)),
+            ..calendar("Europe/Paris", &["Mon-Fri 00:00-24:00"], &[], &[])
+        };
+        let calendar = calendar.in_zone(&zone);
+        let from = calendar.next_edge(at("2027-03-25T12:00:00Z")).unwrap();
+        let to = calendar.next_edge(from).unwrap();
+        assert_eq!((from, calendar.is_open(from)), (at(closing), false));
+        assert_eq!((to.0 - from.0) / 3_600_000, hours);
+        assert_eq!(to, at("2027-03-29T22:00:00Z"));
+    }
+}
+
+/// Of every holiday of a century: it is closed, and the day after it is what it would be in any week.
+#[test]
+fn the_day_after_a_holiday_is_ordinary_unless_it_is_closed_itself() {
+    let paris = zone("Europe/Paris");
+    let on = |day: Date, hour: i8, minute: i8| {
+        let civil = day.at(hour, minute, 0, 0).to_zoned(paris.clone());
+        Wall(civil.unwrap().timestamp().as_millisecond())
+    };
+    let mut sets = vec![alsace(true), alsace(false)];
+    sets.extend(Territory::ALL.map(|territory| HolidaySet {
+        territory,
+        alsace_moselle: false,
+        good_friday: false,
+    }));
+    let mut seen = 0;
+    for set in sets {
+        let office = Calendar {
+            holidays: Some(set),
+            ..office()
+        };
+        let nights = Calendar {
+            open: lines(&["Mon-Sun 20:00-06:00"]),
+            ..office.clone()
+        };
+        let (office, nights) = (office.in_zone(&paris), nights.in_zone(&paris));
+        let is_worked = |day: Date| {
+            let is_weekend = matches!(day.weekday(), Weekday::Saturday | Weekday::Sunday);
+            !is_weekend && set.on(day).is_none()
+        };
+        let days = date(2000, 1, 1).series(Days::new().days(1));
+        for day in days.take_while(|day| day.year() < 2100) {
+            let Some(holiday) = set.on(day) else { continue };
+            seen += 1;
+            assert_eq!(office.why(on(day, 12, 0)), Why::Holiday(day, holiday));
+            assert!(!nights.is_open(on(day, 23, 0)), "{day}");
+            let next = day.tomorrow().unwrap();
+            // The night before the holiday lasts into it; its own is none; that of the day after is one again.
+            assert!(!nights.is_open(on(next, 1, 0)), "{day}");
+            assert_eq!(nights.is_open(on(next, 23, 0)), set.on(next).is_none());
+            assert_eq!(office.is_open(on(next, 8, 30)), is_worked(next), "{day}");
+            assert!(!office.is_open(on(next, 8, 29)) && !office.is_open(on(next, 18, 0)));
+            let mut worked = next;
+            while !is_worked(worked) {
+                worked = worked.tomorrow().unwrap();
+            }
+            let opening = on(worked, 8, 30);
+            assert_eq!(office.next_edge(on(day, 0, 0)), Some(opening), "{day}");
+            assert_eq!(office.next_edge(opening), Some(on(worked, 18, 0)));
+        }
+    }
+    assert!(seen > 10_000, "{seen}");
+}
+
+#[test]
 fn the_friday_after_ascension_is_an_ordinary_day() {
     assert_eq!(
         edges(&office(), "2026-05-13T12:00:00Z", "2026-05-15T23:00:00Z"),
@@ -328,6 +394,59 @@ fn an_exception_years_ahead_is_the_next_edge_of_a_calendar_without_any() {
 }
 
 #[test]
+fn what_comes_once_a_week_or_after_years_is_found() {
+    // Easter Monday takes one of them away.
+    assert_eq!(
+        edges(
+            &calendar("Europe/Paris", &["Mon 08:00-09:00"], &[], &[]),
+            "2026-03-31T00:00:00Z",
+            "2026-04-14T00:00:00Z"
+        ),
+        ["+2026-04-13T06:00", "-2026-04-13T07:00"]
+    );
+    // Works that close it for years, line after line, and a night that began before them.
+    let works = ["2026-12-02..2028-12-01", "2028-12-02..2030-06-02"];
+    let nights = calendar("Europe/Paris", &["Mon-Fri 22:00-06:00"], &works, &[]);
+    assert_eq!(
+        edges(&nights, "2026-12-01T12:00:00Z", "2030-06-04T12:00:00Z"),
+        [
+            "+2026-12-01T21:00",
+            "-2026-12-02T05:00",
+            "+2030-06-03T20:00",
+            "-2030-06-04T04:00"
+        ]
+    );
+    // Always open, but for a holiday a season ahead.
+    assert_eq!(
+        edges(
+            &calendar("Europe/Paris", &["Mon-Sun 00:00-24:00"], &[], &[]),
+            "2026-08-16T00:00:00Z",
+            "2026-11-02T12:00:00Z"
+        ),
+        ["-2026-10-31T23:00", "+2026-11-01T23:00"]
+    );
+    // The last day of all years, from the first instant and from the last.
+    let end = calendar(
+        "Europe/Paris",
+        &[],
+        &["9999-12-31"],
+        &["9999-12-30 09:00-10:00"],
+    );
+    let zone = zone("Europe/Paris");
+    let end = end.in_zone(&zone);
+    assert_eq!(
+        end.next_edge(at("2026-01-01T00:00:00Z")),
+        Some(at("9999-12-30T08:00:00Z"))
+    );
+    for calendar in [office().in_zone(&zone), end] {
+        for now in [i64::MIN, i64::MIN + 1, i64::MAX - 1, i64::MAX] {
+            let next = calendar.next_edge(Wall(now));
+            assert!(next.is_none_or(|next| next > Wall(now)));
+        }
+    }
+}
+
+#[test]
 fn both_changes_of_the_clock_lose_and_double_nothing() {
     // The fold of 2026: 01:00Z is the second 02:00.
     for (window, expected) in [
@@ -385,6 +504,26 @@ fn both_changes_of_the_clock_lose_and_double_nothing() {
 }
 
 #[test]
+fn a_fold_over_midnight_lets_the_evening_run_into_the_next_day() {
+    // At 00:01 the clock of Newfoundland went back to 23:01, of the day before.
+    let calendar = calendar(
+        "America/St_Johns",
+        &["Mon-Sun 00:00-24:00"],
+        &["2010-11-06 23:10-23:40"],
+        &["2010-11-06 23:20-23:30"],
+    );
+    assert_eq!(
+        edges(&calendar, "2010-11-06T12:00:00Z", "2010-11-07T12:00:00Z"),
+        [
+            "-2010-11-07T01:40",
+            "+2010-11-07T01:50",
+            "-2010-11-07T03:00",
+            "+2010-11-07T03:10"
+        ]
+    );
+}
+
+#[test]
 fn an_edge_is_exact_to_the_millisecond() {
     let zone = zone("Europe/Paris");
     let calendar = office();
@@ -397,232 +536,4 @@ fn an_edge_is_exact_to_the_millisecond() {
         calendar.next_edge(opening),
         Some(at("2026-11-23T17:00:00Z"))
     );
-}
-
-/// Walks every minute of a century with civil time kept by hand, and compares with the edges.
-fn compare_with_every_minute(name: &str, holidays: HolidaySet, from: &str, to: &str) {
-    let calendar = Calendar {
-        holidays: Some(holidays),
-        ..calendar(
-            name,
-            &[
-                "Mon-Fri 08:30-12:00",
-                "Mon-Fri 13:30-18:00",
-                "Sat 22:00-01:00",
-            ],
-            &[],
-            &[],
-        )
-    };
-    let zone = zone(name);
-    let ours = calendar.in_zone(&zone);
-    let (mut minute, end) = (at(from).0 / MINUTE_MS, at(to).0 / MINUTE_MS);
-    let offset_at = |minute: i64| {
-        let instant = Timestamp::from_second(minute * 60).unwrap();
-        let next = zone.following(instant).next();
-        let until = next.map_or(i64::MAX, |change| change.timestamp().as_second() / 60);
-        (i64::from(zone.to_offset(instant).seconds()) / 60, until)
-    };
-    let (mut offset, mut until) = offset_at(minute);
-    let mut is_open = ours.is_open(Wall(minute * MINUTE_MS));
-    let mut next = ours.next_edge(Wall(minute * MINUTE_MS)).unwrap().0 / MINUTE_MS;
-    // What the week and the year say of a day, found once a day: is it worked, and did Saturday's night begin before?
-    let mut known = (i64::MIN, false, false, false);
-    while minute < end {
-        if minute >= until {
-            (offset, until) = offset_at(minute);
-        }
-        if minute == next {
-            is_open = !is_open;
-            next = ours.next_edge(Wall(minute * MINUTE_MS)).unwrap().0 / MINUTE_MS;
-        }
-        let civil = minute + offset;
-        let (day, time) = (civil.div_euclid(1440), civil.rem_euclid(1440));
-        if known.0 != day {
-            let works = |day: i64, weekdays: std::ops::RangeInclusive<i64>| {
-                let date = CivilSecond::midnight(day).date();
-                // 1970-01-01 was a Thursday; Monday is 0.
-                weekdays.contains(&(day + 3).rem_euclid(7)) && holidays.on(date).is_none()
-            };
-            known = (
-                day,
-                works(day, 0..=4),
-                works(day, 5..=5),
-                works(day - 1, 5..=5),
-            );
-        }
-        let (_, weekday, saturday, night) = known;
-        let expected = weekday && ((510..720).contains(&time) || (810..1080).contains(&time))
-            || saturday && time >= 1320
-            || night && time < 60;
-        assert_eq!(is_open, expected, "{name} {}", Wall(minute * MINUTE_MS));
-        minute += 1;
-    }
-}
-
-#[test]
-fn paris_equals_a_naive_clock_at_every_minute_of_a_century() {
-    compare_with_every_minute(
-        "Europe/Paris",
-        alsace(true),
-        "2000-01-01T00:00:00Z",
-        "2100-01-01T00:00:00Z",
-    );
-}
-
-#[test]
-fn overseas_zones_equal_a_naive_clock_at_every_minute() {
-    for (name, territory) in [
-        ("Indian/Reunion", Territory::LaReunion),
-        ("America/Cayenne", Territory::Guyane),
-        ("America/Martinique", Territory::Martinique),
-        ("Indian/Mayotte", Territory::Mayotte),
-        ("Pacific/Noumea", Territory::Metropole),
-        // Changes on North American dates.
-        ("America/Miquelon", Territory::Metropole),
-    ] {
-        let holidays = HolidaySet {
-            territory,
-            alsace_moselle: false,
-            good_friday: false,
-        };
-        compare_with_every_minute(
-            name,
-            holidays,
-            "2020-01-01T00:00:00Z",
-            "2032-01-01T00:00:00Z",
-        );
-    }
-}
-
-/// What a span of a date is by definition: from the first to the last minute whose clock shows a time of it.
-fn shown(zone: &TimeZone, day: i64, hours: Hours) -> Option<(i64, i64)> {
-    let from = day * 1440 + i64::from(hours.from());
-    let to = day * 1440 + i64::from(hours.to());
-    let minutes = (from - 1600..to + 1600).filter(|minute| {
-        let offset = zone.to_offset(Timestamp::from_second(minute * 60).unwrap());
-        (from..to).contains(&(minute + i64::from(offset.seconds()) / 60))
-    });
-    let (mut first, mut last) = (None, None);
-    for minute in minutes {
-        first.get_or_insert(minute);
-        last = Some(minute);
-    }
-    first.zip(last.map(|last| last + 1))
-}
-
-fn naive(calendar: &Calendar, zone: &TimeZone, minute: i64) -> bool {
-    let offset = zone.to_offset(Timestamp::from_second(minute * 60).unwrap());
-    let today = (minute + i64::from(offset.seconds()) / 60).div_euclid(1440);
-    let is_on = |day: i64, hours: Hours| {
-        shown(zone, day, hours).is_some_and(|(first, end)| (first..end).contains(&minute))
-    };
-    let days = || (today - 2..=today + 1).map(|day| (day, CivilSecond::midnight(day).date()));
-    let part_on = |lines: &[Dated]| {
-        days().any(|(day, date)| {
-            lines.iter().any(|line| {
-                line.covers(date) && line.hours().is_some_and(|hours| is_on(day, hours))
-            })
-        })
-    };
-    let whole = |lines: &[Dated], date| {
-        lines
-            .iter()
-            .any(|line| line.hours().is_none() && line.covers(date))
-    };
-    if part_on(&calendar.opened) {
-        return true;
-    }
-    if part_on(&calendar.closed) {
-        return false;
-    }
-    days().any(|(day, date)| {
-        let works = whole(&calendar.opened, date)
-            || !whole(&calendar.closed, date)
-                && calendar.holidays.is_none_or(|set| set.on(date).is_none());
-        works
-            && calendar
-                .open
-                .iter()
-                .any(|window| window.starts_on(date.weekday()) && is_on(day, window.hours()))
-    })
-}
-
-fn hours() -> impl Strategy<Value = String> {
-    let time = |minute: u32| format!("{:02}:{:02}", minute / 60, minute % 60);
-    // Mostly quarters of the night, where the clock changes.
-    (0_u32..96, 1_u32..96).prop_map(move |(from, length)| {
-        let (from, to) = (from * 15, (from + length) * 15);
-        let to = if to > 1440 { to - 1440 } else { to };
-        format!("{}-{}", time(from), time(to))
-    })
-}
-
-fn random_calendar() -> impl Strategy<Value = Calendar> {
-    let window = (1_u8..128, hours()).prop_map(|(days, hours)| {
-        let names = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-        let days: Vec<_> = (0..7)
-            .filter(|day| days & (1 << day) != 0)
-            .map(|day| names[day])
-            .collect();
-        format!("{} {hours}", days.join(","))
-            .parse::<Window>()
-            .unwrap()
-    });
-    // Within the week of the change that the test looks at.
-    let dated = move || {
-        (20_i8..31, 0_i8..3, proptest::option::of(hours())).prop_map(|(day, more, hours)| {
-            let last = (day + more).min(31);
-            let hours = hours.map_or(String::new(), |hours| format!(" {hours}"));
-            format!("2027-03-{day}..2027-03-{last}{hours}")
-                .parse::<Dated>()
-                .unwrap()
-        })
-    };
-    (
-        proptest::collection::vec(window, 0..4),
-        proptest::option::of(any::<bool>()),
-        proptest::collection::vec(dated(), 0..3),
-        proptest::collection::vec(dated(), 0..3),
-    )
-        .prop_map(|(open, holidays, closed, opened)| Calendar {
-            time_zone: "Europe/Paris".to_owned(),
-            open,
-            holidays: holidays.map(alsace),
-            closed,
-            opened,
-        })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    #[test]
-    fn random_calendars_equal_the_definition(calendar in random_calendar(), start in 0_i64..5 * 1440) {
-        let zone = zone("Europe/Paris");
-        let ours = calendar.in_zone(&zone);
-        // From Wednesday before Easter 2027, whose Sunday has 23 hours.
-        let start = at("2027-03-24T00:00:00Z").0 / MINUTE_MS + start;
-        for minute in (start..start + 240).step_by(5) {
-            let wall = Wall(minute * MINUTE_MS);
-            prop_assert_eq!(ours.is_open(wall), naive(&calendar, &zone, minute), "{}", wall);
-        }
-        // And the next edge is the first minute at which it differs.
-        let now = Wall(start * MINUTE_MS);
-        if let Some(edge) = ours.next_edge(now) {
-            prop_assert!(edge > now);
-            prop_assert_ne!(ours.is_open(edge), ours.is_open(now));
-            prop_assert_eq!(ours.is_open(Wall(edge.0 - 1)), ours.is_open(now));
-            let step = ((edge.0 - now.0) / 64).max(1);
-            for wall in (now.0..edge.0).step_by(usize::try_from(step).unwrap()) {
-                prop_assert_eq!(ours.is_open(Wall(wall)), ours.is_open(now));
-            }
-        }
-    }
-
-    #[test]
-    fn a_calendar_reads_back(calendar in random_calendar()) {
-        let text = serde_json::to_string(&calendar).unwrap();
-        prop_assert_eq!(serde_json::from_str::<Calendar>(&text).unwrap(), calendar);
-    }
 }

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{Decision, Step, state::NodePlan};
+use super::{Decision, Step, state::NodePlan, telling::Cause};
 use crate::{
-    alert::{Alert, AlertKey, Ended, Message, Notice, message_key},
-    id::{NodeName, ReceiverName, ServiceName},
+    alert::{Alert, AlertKey, Body, Ended, Message, Telling},
+    id::{NodeName, ServiceName},
     observation::{Fact, Facts},
     reason::Reason,
     rules::{Rules, Subject},
@@ -60,8 +60,10 @@ impl Finding {
 #[must_use]
 pub fn subject(rules: &Rules, plan: Option<&NodePlan>, key: &AlertKey, alert: &Alert) -> Subject {
     let Ok(node) = key.node.parse::<NodeName>() else {
-        return if key.check == "@site" {
+        return if key.is_site_silence() {
             rules.site_subject(&key.object)
+        } else if key.sender().is_some() {
+            rules.sender_subject(&alert.claimed)
         } else {
             rules.own_subject()
         };
@@ -99,9 +101,11 @@ impl Step<'_> {
             return;
         };
         let from = alert.status;
-        let louder = finding.status.rank() > from.rank();
+        let is_louder = finding.status.rank() > from.rank();
+        let claimed = alert.claimed.len();
         alert.claimed.extend(finding.claimed);
-        alert.status = finding.status;
+        let concerns_more = alert.claimed.len() > claimed;
+        alert.set_status(finding.status, self.now);
         alert.reason = finding.reason;
         alert.facts = finding.facts;
         alert.until_confirmed |= finding.until_confirmed;
@@ -115,16 +119,24 @@ impl Step<'_> {
             });
         }
         self.refine_messages(&alert);
-        self.delta.alerts.insert(key.clone(), Some(alert));
-        if louder {
-            self.tell_route(key, Notice::Worse);
+        let is_quiet = alert.muted.is_some() || alert.folded_into.is_some();
+        self.delta.alerts.insert(key.clone(), Some(alert.clone()));
+        self.refine_held(key);
+        if is_louder {
+            self.route(key, Cause::Worse);
+        } else if concerns_more || (is_quiet && from != alert.status) {
+            // Other services are other routes, and what kept it quiet may not be for how it stands now.
+            self.route(key, Cause::Released);
+        }
+        if alert.status.rank() < from.rank() {
+            self.release_explained(key, &alert);
         }
     }
 
     fn open(&mut self, key: &AlertKey, finding: Finding) {
         let alert = self.begin(key, finding);
         self.delta.alerts.insert(key.clone(), Some(alert));
-        self.tell_route(key, Notice::Open);
+        self.route(key, Cause::Opened);
     }
 
     /// Numbers a new alert and decides that it is open. Nobody is told yet.
@@ -138,11 +150,11 @@ impl Step<'_> {
             status: finding.status,
             reason: finding.reason.clone(),
         });
-        Alert {
+        let mut alert = Alert {
             number,
             family: finding.family,
             claimed: finding.claimed,
-            status: finding.status,
+            status: Status::Ok,
             reason: finding.reason,
             facts: finding.facts,
             since: finding.since,
@@ -150,18 +162,15 @@ impl Step<'_> {
             told: BTreeMap::new(),
             tellings: 0,
             until_confirmed: finding.until_confirmed,
-        }
-    }
-
-    /// Details that came in the same commit as the opening travel with its message.
-    fn refine_messages(&mut self, alert: &Alert) {
-        for message in self.delta.outbox.values_mut().flatten() {
-            if message.number == alert.number && message.notice != Notice::Close {
-                message.status = alert.status;
-                message.reason.clone_from(&alert.reason);
-                message.facts.clone_from(&alert.facts);
-            }
-        }
+            unknown_counts: None,
+            eases: None,
+            acknowledged: None,
+            muted: None,
+            folded_into: None,
+            good_until: None,
+        };
+        alert.set_status(finding.status, self.now);
+        alert
     }
 
     /// Ends an alert, if it is open, and tells everybody who was told of it.
@@ -173,11 +182,10 @@ impl Step<'_> {
             number: alert.number,
             ended,
         });
-        let told: Vec<ReceiverName> = alert.told.keys().cloned().collect();
-        for receiver in told {
-            self.send(key, &alert, &receiver, Notice::Close, None, Some(ended));
-        }
+        self.tell_end(key, &alert, ended);
+        self.held_ended(key, alert.number, ended);
         self.delta.alerts.insert(key.clone(), None);
+        self.release_explained(key, &alert);
     }
 
     /// What routes see of an alert.
@@ -190,167 +198,62 @@ impl Step<'_> {
     /// Takes in a page that went out while the log could not be written: the alert as it was told, and the message, so
     /// that both have their end.
     pub(super) fn adopt(&mut self, message: Message) {
-        let key = message.alert.clone();
+        if self.message(&message.key).is_some() {
+            // The commit that failed reached the disk after all, or the same was decided once more just now.
+            return;
+        }
+        let Message { receiver, to, .. } = message.clone();
+        let Body::Alert(telling) = message.body.clone() else {
+            // A digest is no page, and does not go out unlogged.
+            return;
+        };
+        let key = telling.alert.clone();
         let mut alert = match self.alert(&key).cloned() {
             Some(alert) => alert,
             None => {
                 let told = Finding {
-                    family: message.family,
+                    family: telling.family,
                     claimed: if key.is_of_collector() {
                         BTreeSet::new()
                     } else {
-                        message.services.clone()
+                        telling.services.clone()
                     },
-                    status: message.status,
-                    reason: message.reason.clone(),
-                    facts: message.facts.clone(),
-                    since: message.since,
-                    opening: Some(message.opening),
+                    status: telling.status,
+                    reason: telling.reason.clone(),
+                    facts: telling.facts.clone(),
+                    since: telling.since,
+                    opening: Some(telling.opening),
                     until_confirmed: false,
                 };
                 self.begin(&key, told)
             }
         };
-        if message.status.rank() > alert.status.rank() {
-            alert.status = message.status;
+        if telling.status.rank() > alert.status.rank() {
+            alert.set_status(telling.status, self.now);
         }
-        alert.told.insert(message.receiver.clone(), message.status);
-        alert.tellings += 1;
-        self.decide(Decision::Told {
-            number: alert.number,
-            receiver: message.receiver.clone(),
-            notice: message.notice,
-            key: message.key,
-            route: None,
-        });
-        let meta = self.meta();
-        meta.last_message += 1;
-        let (number, order) = (alert.number, meta.last_message);
-        self.delta.alerts.insert(key, Some(alert));
-        let logged = Message {
-            number,
-            order,
-            ..message
-        };
-        self.delta.outbox.insert(logged.key, Some(logged));
-    }
-
-    /// Tells all receivers of the alert's route.
-    fn tell_route(&mut self, key: &AlertKey, notice: Notice) {
-        for (receiver, route) in self.receivers_for(key) {
-            self.tell(key, &receiver, notice, route);
-        }
-    }
-
-    /// Tells receivers of the alert's route who have not been told of it at all.
-    pub(super) fn tell_those_not_told(&mut self, key: &AlertKey) {
-        for (receiver, route) in self.receivers_for(key) {
-            let told = self
-                .alert(key)
-                .is_some_and(|alert| alert.told.contains_key(&receiver));
-            if !told {
-                self.tell(key, &receiver, Notice::Open, route);
-            }
-        }
-    }
-
-    /// Receivers and the route that named them. An alert that no route takes goes to every receiver: settings that
-    /// could cause this are refused, and if one slips through, too many being told beats nobody.
-    fn receivers_for(&self, key: &AlertKey) -> Vec<(ReceiverName, Option<u64>)> {
-        let Some(alert) = self.alert(key) else {
-            return Vec::new();
-        };
-        let subject = self.subject_of(key, alert);
-        match self
-            .rules
-            .route(&subject, &key.node, alert.family, alert.status)
-        {
-            Some((index, route)) => {
-                let index = u64::try_from(index).ok();
-                route
-                    .notify
-                    .iter()
-                    .map(|receiver| (receiver.clone(), index))
-                    .collect()
-            }
-            None => self
-                .rules
-                .receivers
-                .iter()
-                .map(|receiver| (receiver.clone(), None))
-                .collect(),
-        }
-    }
-
-    fn tell(
-        &mut self,
-        key: &AlertKey,
-        receiver: &ReceiverName,
-        notice: Notice,
-        route: Option<u64>,
-    ) {
-        let Some(mut alert) = self.alert(key).cloned() else {
-            return;
-        };
-        self.send(key, &alert, receiver, notice, route, None);
-        alert.told.insert(receiver.clone(), alert.status);
-        alert.tellings += 1;
-        self.delta.alerts.insert(key.clone(), Some(alert));
-    }
-
-    fn send(
-        &mut self,
-        key: &AlertKey,
-        alert: &Alert,
-        receiver: &ReceiverName,
-        notice: Notice,
-        route: Option<u64>,
-        ended: Option<Ended>,
-    ) {
-        let message = message_key(
-            key,
-            alert.opening,
-            receiver.as_str(),
-            alert.tellings,
-            notice,
-        );
-        self.decide(Decision::Told {
-            number: alert.number,
-            receiver: receiver.clone(),
-            notice,
-            key: message,
-            route,
-        });
-        let subject = self.subject_of(key, alert);
-        let runbook = subject
-            .services
-            .iter()
-            .find_map(|service| self.rules.service(service)?.runbook);
         let meta = self.meta();
         meta.last_message += 1;
         let order = meta.last_message;
-        self.delta.outbox.insert(
-            message,
-            Some(Message {
-                key: message,
-                order,
-                receiver: receiver.clone(),
-                notice,
-                number: alert.number,
-                opening: alert.opening,
-                alert: key.clone(),
-                services: subject.services,
-                criticality: subject.criticality,
-                environment: subject.environment,
-                family: alert.family,
-                status: alert.status,
-                reason: alert.reason.clone(),
-                facts: alert.facts.clone(),
-                since: alert.since,
-                at: self.now.wall,
-                ended,
-                runbook,
-            }),
-        );
+        alert.note_told(&receiver, to.clone(), message.key, order);
+        alert.tellings += 1;
+        self.decide(Decision::Told {
+            number: alert.number,
+            receiver: receiver.clone(),
+            to,
+            step: telling.step,
+            notice: telling.notice,
+            key: message.key,
+            route: None,
+        });
+        let number = alert.number;
+        self.delta.alerts.insert(key.clone(), Some(alert));
+        let told = (telling.step, telling.notice);
+        self.adopt_steps(&key, &receiver, told, message.at);
+        let logged = Message {
+            order,
+            body: Body::Alert(Box::new(Telling { number, ..*telling })),
+            ..message
+        };
+        self.delta.outbox.insert(logged.key, Some(logged));
     }
 }

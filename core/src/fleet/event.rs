@@ -4,10 +4,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    alert::{AlertKey, Ended, Message, Notice},
+    alert::{Actor, AlertKey, Ended, Message, Notice},
     contact::Contact,
+    destination::Destination,
     digest::Digest,
-    id::{NodeName, ReceiverName, SenderName, SiteName},
+    id::{NodeName, PersonName, ReceiverName, SenderName, SiteName},
+    mute::{MutedBy, Place, SilenceMatch},
     status::Status,
     time::Wall,
     token::{Holder, Role},
@@ -315,11 +317,22 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         uid: Option<u32>,
     },
-    /// A receiver accepted a message.
+    /// A provider accepted a message. That it was read, only an acknowledgement says.
     #[serde(rename = "delivered")]
     Delivered {
         /// The message.
         key: Digest,
+        /// The message under whose name it travelled, when several went as one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        carried_by: Option<Digest>,
+    },
+    /// A provider refused a message for good. It is tried again all the same, and the next step does not wait.
+    #[serde(rename = "refused")]
+    Refused {
+        /// The message.
+        key: Digest,
+        /// What it answered.
+        http_status: u16,
     },
     /// A message's receiver is not in the settings any more.
     #[serde(rename = "undeliverable")]
@@ -327,11 +340,11 @@ pub enum Event {
         /// The message.
         key: Digest,
     },
-    /// A receiver has not accepted messages for a while.
+    /// A destination has not accepted messages for a while.
     #[serde(rename = "delivery.failing")]
     DeliveryFailing {
-        /// The receiver.
-        receiver: ReceiverName,
+        /// The destination.
+        receiver: Destination,
         /// How many messages wait for it.
         waiting: u64,
         /// Its last answer; 0 when there was none.
@@ -340,8 +353,8 @@ pub enum Event {
     /// It accepts them again.
     #[serde(rename = "delivery.works")]
     DeliveryWorks {
-        /// The receiver.
-        receiver: ReceiverName,
+        /// The destination.
+        receiver: Destination,
     },
     /// Commits failed and work again.
     #[serde(rename = "commit.failed")]
@@ -351,9 +364,107 @@ pub enum Event {
         /// Messages that went out although their decision was not in the log.
         told: Vec<Message>,
     },
+    /// Somebody says that they are on it: the steps stop.
+    #[serde(rename = "acknowledged")]
+    Acknowledged {
+        /// Alerts by their numbers: of a link those that its page showed.
+        numbers: Vec<u64>,
+        /// Who.
+        by: Actor,
+        /// How long it counts, in milliseconds; `None`: until the alert ends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_ms: Option<u64>,
+    },
+    /// An operator says that nobody is on it after all.
+    #[serde(rename = "unacknowledged")]
+    Unacknowledged {
+        /// The alert.
+        number: u64,
+        /// Who.
+        uid: u32,
+    },
+    /// An operator ends an alert that nothing else would end: what a sender opened and never ended, an exercise.
+    #[serde(rename = "alert.ended")]
+    AlertEnded {
+        /// The alert.
+        number: u64,
+        /// Why, in their words.
+        reason: String,
+        /// Who.
+        uid: u32,
+    },
+    /// An operator silences alerts.
+    #[serde(rename = "silence.started")]
+    SilenceStarted {
+        /// Which.
+        matches: SilenceMatch,
+        /// Why, in their words.
+        reason: String,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+        /// Who.
+        uid: u32,
+    },
+    /// Maintenance begins.
+    #[serde(rename = "maintenance.started")]
+    MaintenanceStarted {
+        /// Of which nodes.
+        place: Place,
+        /// Why, in the operator's words.
+        reason: String,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+        /// Who.
+        uid: u32,
+    },
+    /// An operator ends a silence or maintenance before its time.
+    #[serde(rename = "mute.ended")]
+    MuteEnded {
+        /// Its number.
+        mute: u64,
+        /// Who.
+        uid: u32,
+    },
+    /// An operator wants to see whether a receiver can be told. It ends when somebody acknowledges it, after half an hour,
+    /// or when an operator ends it.
+    #[serde(rename = "exercise.started")]
+    ExerciseStarted {
+        /// The receiver.
+        receiver: ReceiverName,
+        /// Who.
+        uid: u32,
+    },
+    /// A sender says how one of its alerts stands (Alertmanager's API v2).
+    #[serde(rename = "sender.alert")]
+    SenderAlert {
+        /// From the certificate.
+        sender: SenderName,
+        /// What it says.
+        alert: Box<SenderAlert>,
+    },
     /// Time passed.
     #[serde(rename = "deadline")]
     Deadline,
+}
+
+/// How an alert of a sender stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SenderAlert {
+    /// Tells it from the sender's others: a digest of its labels.
+    pub fingerprint: String,
+    /// Its name, as a check's.
+    pub name: String,
+    /// How it stands; ok: it is over.
+    pub status: Status,
+    /// The service that it is about, where one of the rules' is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<crate::id::ServiceName>,
+    /// Its labels, those that may be shown.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Since when, by the sender's clock.
+    pub since: Wall,
+    /// How long what it says is good without a word, in milliseconds.
+    pub good_for_ms: u64,
 }
 
 /// The public halves of a node's keys.
@@ -419,6 +530,11 @@ pub enum Decision {
         number: u64,
         /// Whom.
         receiver: ReceiverName,
+        /// Where.
+        to: Destination,
+        /// At which step of the receiver, from 0.
+        #[serde(default)]
+        step: u32,
         /// What.
         notice: Notice,
         /// The message's key.
@@ -435,6 +551,95 @@ pub enum Decision {
         /// Why not.
         why: KeptBecause,
     },
+    /// An alert waits for a receiver's opening.
+    #[serde(rename = "held")]
+    Held {
+        /// The alert's number.
+        number: u64,
+        /// For whom.
+        receiver: ReceiverName,
+        /// Until when, as it looks now; absent where no opening is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Wall>,
+        /// Which route said so, by position.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        route: Option<u64>,
+    },
+    /// A receiver's digest goes out.
+    #[serde(rename = "digest")]
+    DigestMade {
+        /// Whose.
+        receiver: ReceiverName,
+        /// When it was due.
+        due: Wall,
+        /// Later than it should.
+        is_late: bool,
+        /// The message's key.
+        key: Digest,
+        /// How many lines it has.
+        lines: u64,
+    },
+    /// Nobody is told of an alert, although a route says so.
+    #[serde(rename = "muted")]
+    Muted {
+        /// The alert's number.
+        number: u64,
+        /// By what.
+        by: MutedBy,
+        /// Who would have been told at once.
+        would_tell: Vec<ReceiverName>,
+        /// For whom it would have been held.
+        would_hold: Vec<ReceiverName>,
+    },
+    /// Another alert explains this one, and everybody concerned knows of that.
+    #[serde(rename = "folded")]
+    Folded {
+        /// The alert's number.
+        number: u64,
+        /// The other's.
+        into: u64,
+    },
+    /// Somebody is on it.
+    #[serde(rename = "alert.acknowledged")]
+    AlertAcknowledged {
+        /// The alert's number.
+        number: u64,
+        /// Who.
+        by: Actor,
+    },
+    /// Nobody is on it any more.
+    #[serde(rename = "alert.unacknowledged")]
+    AlertUnacknowledged {
+        /// The alert's number.
+        number: u64,
+        /// Why.
+        why: UnacknowledgedBecause,
+    },
+    /// Somebody should be told and cannot be.
+    #[serde(rename = "skipped")]
+    Skipped {
+        /// The alert's number.
+        number: u64,
+        /// The receiver whose step it is.
+        receiver: ReceiverName,
+        /// Which step, from 0.
+        step: u32,
+        /// Who; absent when the step has nobody at all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        person: Option<PersonName>,
+    },
+    /// A silence or maintenance began.
+    #[serde(rename = "mute.began")]
+    MuteBegan {
+        /// Its number.
+        mute: u64,
+    },
+    /// A silence or maintenance is over.
+    #[serde(rename = "mute.over")]
+    MuteOver {
+        /// Its number.
+        mute: u64,
+    },
     /// A machine may be a node.
     #[serde(rename = "join.accepted")]
     JoinAccepted {
@@ -447,6 +652,53 @@ pub enum Decision {
         /// The sender.
         sender: SenderName,
     },
+}
+
+/// Why an acknowledgement counts no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnacknowledgedBecause {
+    /// Its time is over.
+    Expired,
+    /// The alert got louder than what was acknowledged.
+    Worse,
+    /// An operator said so.
+    Withdrawn,
+}
+
+/// What an operator's event came to, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answered {
+    /// Alerts that are acknowledged now, and those that were already (by whom).
+    Acknowledged {
+        /// Now.
+        numbers: Vec<u64>,
+        /// Already.
+        before: Vec<(u64, Actor)>,
+    },
+    /// A silence or maintenance runs.
+    Muted {
+        /// Its number.
+        mute: u64,
+        /// Open alerts that it keeps quiet.
+        hits: Vec<u64>,
+    },
+    /// An exercise runs as this alert.
+    Exercise {
+        /// Its number.
+        number: u64,
+    },
+    /// It is done; there is nothing more to say.
+    Done,
+    /// No open alert has this number, none of a message is open any more, or no mute has it.
+    NothingThere,
+    /// Only its node, or `plan confirm`, ends this alert.
+    NotYours,
+    /// No such receiver.
+    NoSuchReceiver,
+    /// As many mutes run as may.
+    TooMany,
 }
 
 /// Why an ok line ended nothing.

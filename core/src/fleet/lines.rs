@@ -132,7 +132,11 @@ impl Step<'_> {
     /// Raises what a node found, unless it has so many alerts already that the next one would only hide them.
     fn raise_of_node(&mut self, node: &NodeName, key: &AlertKey, finding: Finding) {
         let is_new = self.alert(key).is_none();
-        let open = if is_new { self.open_alerts(node) } else { 0 };
+        let open = if is_new {
+            self.open_alerts(node.as_str())
+        } else {
+            0
+        };
         if open < ALERTS_PER_NODE_MAX {
             self.raise(key, finding);
             return;

@@ -7,7 +7,7 @@ use super::{
     alerts::Finding,
     lines::built_in,
     row,
-    state::{Deadline, Key, Node, Sender, Token, UsedBy},
+    state::{Key, Node, Sender, Token, UsedBy},
 };
 use crate::{
     alert::{AlertKey, Ended},
@@ -16,6 +16,7 @@ use crate::{
     id::NodeName,
     reason::vigie,
     status::Status,
+    time::Deadline,
     token::Holder,
 };
 

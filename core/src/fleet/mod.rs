@@ -8,28 +8,39 @@
 
 mod alerts;
 pub mod event;
+mod holding;
 mod lines;
 mod members;
+mod mutes;
+mod operators;
+mod passing;
 pub mod state;
+mod steps;
+mod telling;
 #[cfg(test)]
 mod tests;
 mod trouble;
 
-use std::{borrow::Borrow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Borrow, collections::BTreeMap, iter, ops::Bound, sync::Arc};
 
 use serde_json::{Value, json};
 
+pub(crate) use self::steps::LOOKED_AT_MS;
 pub use self::{
     alerts::subject,
-    event::{Decision, Event, JoinRefused, KeptBecause, NodeKeys, SenderKeys},
-    state::{Deadline, Delta, State},
+    event::{Answered, Decision, Event, JoinRefused, KeptBecause, NodeKeys, SenderKeys},
+    passing::next_deadline,
+    state::{Delta, State},
+    steps::{reach, repeat_ms},
 };
 use crate::{
-    alert::{Alert, AlertKey},
+    alert::{Alert, AlertKey, Message},
+    digest::Digest,
     id::{NodeName, SenderName},
     log,
+    routing::Ground,
     rules::Rules,
-    time::{Elapsed, Now},
+    time::Now,
 };
 
 /// What came of one event.
@@ -42,23 +53,20 @@ pub struct Outcome {
     /// For [`Event::Renewed`] and [`Event::SenderRenewed`]: whoever asked is not in the fleet any more, is denied, or asked
     /// with a key that is void by now. Nothing was written.
     pub renewal_refused: bool,
+    /// For what an operator asked: what it came to.
+    pub answered: Option<Answered>,
 }
 
 /// Decides what `event` means. `delta` holds the events before it in the same commit.
 ///
 /// An event that changes nothing leaves no line. Precondition for [`Event::Entry`] and [`Event::EntryRefused`]: the
 /// caller has dropped lines that are stored already, byte for byte, because a replay counts once.
-pub fn step(
-    state: &State,
-    delta: &mut Delta,
-    rules: &Arc<Rules>,
-    event: Event,
-    now: Now,
-) -> Outcome {
+pub fn step(state: &State, delta: &mut Delta, ground: &Ground, event: Event, now: Now) -> Outcome {
     let mut step = Step {
         state,
         delta,
-        rules,
+        ground,
+        rules: &ground.rules,
         now,
         outcome: Outcome::default(),
     };
@@ -66,19 +74,10 @@ pub fn step(
     step.outcome
 }
 
-/// The next moment at which [`Event::Deadline`] would change something.
-#[must_use]
-pub fn next_deadline(state: &State) -> Option<Elapsed> {
-    state
-        .tokens
-        .values()
-        .map(|token| Elapsed(token.expires.elapsed_ms))
-        .min()
-}
-
 struct Step<'a> {
     state: &'a State,
     delta: &'a mut Delta,
+    ground: &'a Ground,
     rules: &'a Arc<Rules>,
     now: Now,
     outcome: Outcome,
@@ -98,6 +97,34 @@ where
         Some(row) => row.as_ref(),
         None => base.get(key),
     }
+}
+
+/// The rows from `first` on as the events before this one left them, in order of their keys: the same whether what
+/// changed them is committed already or not.
+fn rows<'r, K: Ord, V>(
+    changed: &'r BTreeMap<K, Option<V>>,
+    base: &'r BTreeMap<K, V>,
+    first: Bound<&K>,
+) -> impl Iterator<Item = (&'r K, &'r V)> + use<'r, K, V> {
+    let mut base = base.range((first, Bound::Unbounded)).peekable();
+    let mut changed = changed.range((first, Bound::Unbounded)).peekable();
+    iter::from_fn(move || {
+        loop {
+            let is_changed = match (base.peek(), changed.peek()) {
+                (_, None) => false,
+                (None, Some(_)) => true,
+                (Some((as_was, _)), Some((as_is, _))) => as_is <= as_was,
+            };
+            if !is_changed {
+                return base.next();
+            }
+            let (key, row) = changed.next()?;
+            base.next_if(|(as_was, _)| *as_was == key);
+            if let Some(row) = row {
+                return Some((key, row));
+            }
+        }
+    })
 }
 
 impl Step<'_> {
@@ -120,13 +147,34 @@ impl Step<'_> {
             | Event::SenderRetired { .. }
             | Event::SenderDenied { .. }
             | Event::Confirmed { .. } => self.membership(event),
-            Event::Delivered { key } | Event::Undeliverable { key } => {
-                if row(&self.delta.outbox, &self.state.outbox, &key).is_some() {
+            Event::Delivered { key, .. } | Event::Undeliverable { key } => {
+                if let Some(message) = self.message(&key).cloned() {
                     self.record(&event);
                     self.delta.outbox.insert(key, None);
+                    if let Event::Delivered {
+                        carried_by: Some(lead),
+                        ..
+                    } = event
+                    {
+                        self.continue_thread_of(&message, lead);
+                    }
                 }
             }
-            Event::Deadline => self.deadline(&event),
+            Event::Refused { key, .. } => {
+                if let Some(message) = self.message(&key).cloned() {
+                    self.record(&event);
+                    self.refused(&message);
+                }
+            }
+            Event::Deadline => self.time_passed(&event),
+            Event::Acknowledged { .. }
+            | Event::Unacknowledged { .. }
+            | Event::AlertEnded { .. }
+            | Event::ExerciseStarted { .. } => self.operator(event),
+            Event::SilenceStarted { .. }
+            | Event::MaintenanceStarted { .. }
+            | Event::MuteEnded { .. } => self.mute(event),
+            Event::SenderAlert { .. } => self.sender_alert(event),
             Event::CommitFailed { .. } => self.commits_failed(event),
             Event::ContactForged { .. }
             | Event::NodeSilent { .. }
@@ -169,10 +217,16 @@ impl Step<'_> {
 
     fn write(&mut self, event: &Value) {
         let now = self.now;
+        let ground = self.ground;
         let meta = self.meta();
         let n = meta.frontier.size();
         let line = log::write_line(n, now, event);
         meta.frontier.push(line.as_bytes());
+        if now.wall.0 < meta.last_now.wall_ms {
+            // The clock was set back a little, perhaps to before an edge that was passed: it comes once more.
+            let edge = ground.next_edge(now.wall);
+            meta.next_edge = edge.into_iter().chain(meta.next_edge).min();
+        }
         meta.last_now = now.into();
         self.delta.log.push((n, line));
     }
@@ -221,60 +275,56 @@ impl Step<'_> {
         row(&self.delta.alerts, &self.state.alerts, key)
     }
 
-    /// Keys of open alerts, of one node or of all.
-    fn alert_keys(&self, node: Option<&str>) -> Vec<AlertKey> {
-        // Keys are in order of nodes, so one node's stand together.
+    /// Changes an alert that is open.
+    fn edit_alert(&mut self, key: &AlertKey, edit: impl FnOnce(&mut Alert)) {
+        if let Some(mut alert) = self.alert(key).cloned() {
+            edit(&mut alert);
+            self.delta.alerts.insert(key.clone(), Some(alert));
+        }
+    }
+
+    fn message(&self, key: &Digest) -> Option<&Message> {
+        row(&self.delta.outbox, &self.state.outbox, key)
+    }
+
+    /// Open alerts, in order of their keys.
+    fn alerts(&self) -> impl Iterator<Item = (&AlertKey, &Alert)> {
+        rows(&self.delta.alerts, &self.state.alerts, Bound::Unbounded)
+    }
+
+    /// Open alerts of one node: keys are in order of nodes, so one node's stand together.
+    fn alerts_of<'s>(
+        &'s self,
+        node: &str,
+    ) -> impl Iterator<Item = (&'s AlertKey, &'s Alert)> + use<'s> {
         let first = AlertKey {
-            node: node.unwrap_or_default().to_owned(),
+            node: node.to_owned(),
             check: String::new(),
             object: String::new(),
         };
-        let wanted = |key: &&AlertKey| node.is_none_or(|node| key.node == node);
-        let in_base = self.state.alerts.range(&first..).map(|(key, _)| key);
-        let in_delta = self.delta.alerts.range(&first..).map(|(key, _)| key);
-        let mut keys: Vec<AlertKey> = in_base
-            .take_while(wanted)
-            .chain(in_delta.take_while(wanted))
-            .cloned()
-            .collect();
-        keys.sort_unstable();
-        keys.dedup();
-        keys.retain(|key| self.alert(key).is_some());
-        keys
+        let from = Bound::Included(&first);
+        let found = rows(&self.delta.alerts, &self.state.alerts, from);
+        found.take_while(move |(key, _)| key.node == first.node)
+    }
+
+    /// Keys of open alerts, of one node or of all.
+    fn alert_keys(&self, node: Option<&str>) -> Vec<AlertKey> {
+        match node {
+            Some(node) => self.alerts_of(node).map(|(key, _)| key.clone()).collect(),
+            None => self.alerts().map(|(key, _)| key.clone()).collect(),
+        }
     }
 
     /// How many alerts of a node are open.
-    fn open_alerts(&self, node: &NodeName) -> usize {
-        self.alert_keys(Some(node.as_str())).len()
+    fn open_alerts(&self, node: &str) -> usize {
+        self.alerts_of(node).count()
     }
 
     fn started(&mut self, event: &Event) {
         self.meta();
         let before = self.state.meta.last_now;
         self.record(event);
-        for (id, token) in &self.state.tokens {
-            let mut token = token.clone();
-            token.expires = token.expires.anchored(before, self.now);
-            self.delta.tokens.insert(id.clone(), Some(token));
-        }
-    }
-
-    fn deadline(&mut self, event: &Event) {
-        let expired: Vec<String> = self
-            .state
-            .tokens
-            .iter()
-            .filter(|(id, token)| {
-                token.expires.is_past(self.now) && self.delta.tokens.get(*id) != Some(&None)
-            })
-            .map(|(id, _)| id.clone())
-            .collect();
-        if !expired.is_empty() {
-            self.record(event);
-            for id in expired {
-                self.delta.tokens.insert(id, None);
-            }
-        }
+        self.anchor_deadlines(before);
     }
 
     fn rules_loaded(&mut self, event: &Event) {
@@ -289,9 +339,8 @@ impl Step<'_> {
             self.judge_grouping(node);
         }
         self.end_what_rules_dropped();
+        self.refit_steps();
         // An alert that new rules send elsewhere must not stay with those the old rules knew.
-        for key in self.alert_keys(None) {
-            self.tell_those_not_told(&key);
-        }
+        self.ground_changed();
     }
 }

@@ -17,11 +17,13 @@ use crate::{
     contact::NotOk,
     digest::Digest,
     entry::Head,
-    id::{CheckName, NodeName, SenderName},
+    held::{DigestDue, Held, HeldKey},
+    id::{CheckName, NodeName, ReceiverName, SenderName},
     log::Frontier,
+    mute::Mute,
     plan::{Plan, PlannedCheck},
     rules::Rules,
-    time::{Now, Wall},
+    time::{Deadline, Now, StoredNow, Wall},
     token::Holder,
 };
 
@@ -42,6 +44,12 @@ pub struct State {
     pub tokens: BTreeMap<String, Token>,
     /// Senders of metrics that joined.
     pub senders: BTreeMap<SenderName, Sender>,
+    /// What waits for the digests of receivers.
+    pub held: BTreeMap<HeldKey, Held>,
+    /// When these are due. At most one row for each receiver.
+    pub digests: BTreeMap<ReceiverName, DigestDue>,
+    /// Silences and maintenance that commands began, by number.
+    pub mutes: BTreeMap<u64, Mute>,
 }
 
 /// Values that exist once.
@@ -62,15 +70,12 @@ pub struct Meta {
     pub retired: BTreeMap<NodeName, Head>,
     /// Whether the wall clock stepped so far that calendars cannot be trusted.
     pub clock_in_doubt: bool,
-}
-
-/// [`Now`] as it is stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct StoredNow {
-    /// Milliseconds since 1970.
-    pub wall_ms: i64,
-    /// Milliseconds of CLOCK_BOOTTIME.
-    pub elapsed_ms: u64,
+    /// The number of the last silence or maintenance.
+    #[serde(default)]
+    pub last_mute: u64,
+    /// The next instant, on the wall, at which a calendar or a window of maintenance opens or closes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_edge: Option<Wall>,
 }
 
 /// A node that joined.
@@ -160,40 +165,6 @@ pub struct UsedBy {
     pub signing_key: Option<String>,
 }
 
-/// An instant to come, on both clocks: within one boot the elapsed one counts, across boots the earlier.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Deadline {
-    /// On the wall, if nothing steps.
-    pub wall_ms: i64,
-    /// Elapsed, within this boot.
-    pub elapsed_ms: u64,
-}
-
-impl Deadline {
-    /// `after_ms` from now.
-    #[must_use]
-    pub fn after(now: Now, after_ms: u64) -> Self {
-        Self {
-            wall_ms: now.wall.0.saturating_add_unsigned(after_ms),
-            elapsed_ms: now.elapsed.0.saturating_add(after_ms),
-        }
-    }
-
-    /// Whether it has come.
-    #[must_use]
-    pub const fn is_past(self, now: Now) -> bool {
-        now.elapsed.0 >= self.elapsed_ms
-    }
-
-    /// The same deadline after a restart: what remained, or the wall's instant, whichever comes first.
-    #[must_use]
-    pub fn anchored(self, before: StoredNow, now: Now) -> Self {
-        let remained = self.elapsed_ms.saturating_sub(before.elapsed_ms);
-        let by_wall = u64::try_from(self.wall_ms.saturating_sub(now.wall.0)).unwrap_or(0);
-        Self::after(now, remained.min(by_wall))
-    }
-}
-
 impl NodePlan {
     /// The check as it is planned now, or else in the plan that is coming.
     #[must_use]
@@ -206,15 +177,6 @@ impl NodePlan {
     #[must_use]
     pub fn has(&self, check: &CheckName) -> bool {
         self.find(check).is_some()
-    }
-}
-
-impl From<Now> for StoredNow {
-    fn from(now: Now) -> Self {
-        Self {
-            wall_ms: now.wall.0,
-            elapsed_ms: now.elapsed.0,
-        }
     }
 }
 
@@ -279,6 +241,12 @@ pub struct Delta {
     pub tokens: BTreeMap<String, Option<Token>>,
     /// Changed senders.
     pub senders: BTreeMap<SenderName, Option<Sender>>,
+    /// Changed rows of what waits for digests.
+    pub held: BTreeMap<HeldKey, Option<Held>>,
+    /// Changed dues of digests.
+    pub digests: BTreeMap<ReceiverName, Option<DigestDue>>,
+    /// Changed silences and maintenance.
+    pub mutes: BTreeMap<u64, Option<Mute>>,
     /// New lines of the log, with their numbers.
     pub log: Vec<(u64, String)>,
     /// New lines of nodes: which line of the log holds them.
@@ -328,5 +296,8 @@ impl State {
         rows(&mut self.outbox, delta.outbox);
         rows(&mut self.tokens, delta.tokens);
         rows(&mut self.senders, delta.senders);
+        rows(&mut self.held, delta.held);
+        rows(&mut self.digests, delta.digests);
+        rows(&mut self.mutes, delta.mutes);
     }
 }

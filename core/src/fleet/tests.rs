@@ -6,18 +6,25 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
+    alert::{Body, Notice},
     contact::{Contact, NotOk},
     digest::Digest,
     entry::{Draft, Head, Kind, Line},
+    held::DigestLine,
     log::Frontier,
     observation::{Fact, Facts, Object},
     plan::{Plan, PlannedCheck},
     reason::{availability, vigie},
-    rules::{Group, Match, Route, Service},
+    routing::Ground,
+    rules::{Group, Match, Receiver, Route, Rules, Service},
     status::{Criticality, Environment, Family, Needs, Status},
     time::{Elapsed, Wall},
     token::{Holder, Role},
 };
+
+mod night;
+mod nobody_forgotten;
+mod random_night;
 
 /// A node as the agent would keep it: its own chain.
 #[derive(Clone)]
@@ -32,7 +39,9 @@ struct Agent {
 /// The collector without disk and network: commits at once.
 struct Collector {
     state: State,
-    rules: Arc<Rules>,
+    ground: Ground,
+    /// Every ground that was in force, by the digest of its rules.
+    grounds: BTreeMap<Digest, Ground>,
     log: Vec<String>,
     all_messages: Vec<String>,
     now: Now,
@@ -54,6 +63,7 @@ fn rules() -> Rules {
                     criticality: Criticality::Critical,
                     needs,
                     runbook: None,
+                    depends_on: BTreeSet::new(),
                 },
             ),
             (
@@ -62,6 +72,7 @@ fn rules() -> Rules {
                     criticality: Criticality::Standard,
                     needs,
                     runbook: None,
+                    depends_on: BTreeSet::new(),
                 },
             ),
         ]
@@ -87,7 +98,11 @@ fn rules() -> Rules {
             ),
         ]
         .into(),
-        receivers: ["night".parse().unwrap(), "day".parse().unwrap()].into(),
+        receivers: [
+            ("night".parse().unwrap(), Receiver::default()),
+            ("day".parse().unwrap(), Receiver::default()),
+        ]
+        .into(),
         routes: vec![
             Route {
                 matches: Match {
@@ -96,12 +111,48 @@ fn rules() -> Rules {
                     ..Match::default()
                 },
                 notify: vec!["night".parse().unwrap()],
+                ..Route::default()
             },
             Route {
                 notify: vec!["day".parse().unwrap()],
                 ..Route::default()
             },
         ],
+        ..Rules::default()
+    }
+}
+
+/// A message as tests read it.
+fn described(message: &Message) -> String {
+    match &message.body {
+        Body::Alert(telling) => format!(
+            "{} {} {} {}/{} {} {}",
+            message.to,
+            telling.notice.as_str(),
+            telling.alert.node,
+            telling.alert.check,
+            telling.alert.object,
+            telling.status,
+            telling.reason,
+        ),
+        Body::Digest(digest) => {
+            let lines = |lines: &[DigestLine]| {
+                let texts = lines.iter().map(|line| {
+                    format!(
+                        "{}/{}x{}",
+                        line.alert.node, line.alert.check, line.held.times
+                    )
+                });
+                texts.collect::<Vec<_>>().join(",")
+            };
+            format!(
+                "{} digest on[{}] ended[{}]{}",
+                message.to,
+                lines(&digest.still_on),
+                lines(&digest.ended),
+                if digest.is_late { " late" } else { "" },
+            )
+        }
     }
 }
 
@@ -109,7 +160,11 @@ impl Collector {
     fn new(nodes: &[&str]) -> (Self, Vec<Agent>) {
         let mut collector = Self {
             state: State::default(),
-            rules: Arc::new(rules()),
+            ground: Ground {
+                rules: Arc::new(rules()),
+                ..Ground::default()
+            },
+            grounds: BTreeMap::new(),
             log: Vec::new(),
             all_messages: Vec::new(),
             now: Now {
@@ -120,7 +175,7 @@ impl Collector {
         collector.does(Event::Started {
             collector: "c".to_owned(),
         });
-        let sha256 = collector.rules.digest();
+        let sha256 = collector.ground.rules.digest();
         collector.does(Event::RulesLoaded {
             sha256,
             tzdata: "2026b".to_owned(),
@@ -140,29 +195,41 @@ impl Collector {
     fn does_all(&mut self, events: Vec<Event>) -> Vec<Outcome> {
         self.now.wall = self.now.wall.plus_ms(7);
         self.now.elapsed = self.now.elapsed.plus_ms(7);
+        for event in &events {
+            if let Event::RulesLoaded { sha256, .. } = event {
+                self.grounds.insert(*sha256, self.ground.clone());
+            }
+        }
         let mut delta = Delta::default();
         let outcomes = events
             .into_iter()
-            .map(|event| step(&self.state, &mut delta, &self.rules, event, self.now))
+            .map(|event| step(&self.state, &mut delta, &self.ground, event, self.now))
             .collect();
         self.log
             .extend(delta.log.iter().map(|(_, line)| line.clone()));
-        let mut messages: Vec<_> = delta.outbox.values().flatten().collect();
+        // What waited before is only refined.
+        let is_new = |message: &&Message| !self.state.outbox.contains_key(&message.key);
+        let mut messages: Vec<_> = delta.outbox.values().flatten().filter(is_new).collect();
         messages.sort_by_key(|message| message.order);
         for message in messages {
-            self.all_messages.push(format!(
-                "{} {} {} {}/{} {} {}",
-                message.receiver,
-                message.notice.as_str(),
-                message.alert.node,
-                message.alert.check,
-                message.alert.object,
-                message.status,
-                message.reason,
-            ));
+            self.all_messages.push(described(message));
         }
         self.state.merge(delta);
         outcomes
+    }
+
+    /// Lets time pass, as the engine does: it wakes at each deadline.
+    fn passes(&mut self, ms: u64) {
+        let until = self.now.elapsed.plus_ms(ms);
+        while let Some(due) = next_deadline(&self.state, self.now).filter(|due| *due <= until) {
+            let ms = due.since_ms(self.now.elapsed);
+            self.now.elapsed = self.now.elapsed.plus_ms(ms);
+            self.now.wall = self.now.wall.plus_ms(i64::try_from(ms).unwrap());
+            self.does(Event::Deadline);
+        }
+        let ms = until.since_ms(self.now.elapsed);
+        self.now.elapsed = until;
+        self.now.wall = self.now.wall.plus_ms(i64::try_from(ms).unwrap());
     }
 
     fn joins(&mut self, name: &str, replace: bool) -> Agent {
@@ -243,6 +310,7 @@ impl Collector {
     /// Feeds the log's events to a new collector and expects the same log, byte for byte.
     fn replays(&self) {
         let mut state = State::default();
+        let mut ground = self.ground.clone();
         let mut log = Vec::new();
         for line in &self.log {
             let value: Value = serde_json::from_str(line).unwrap();
@@ -254,12 +322,18 @@ impl Collector {
                 wall: Wall::parse(value["at"].as_str().unwrap()).unwrap(),
                 elapsed: Elapsed(value["elapsed_ms"].as_u64().unwrap()),
             };
+            if let Event::RulesLoaded { sha256, .. } = &event {
+                ground = self.grounds[sha256].clone();
+            }
             let mut delta = Delta::default();
-            step(&state, &mut delta, &self.rules, event, now);
+            step(&state, &mut delta, &ground, event, now);
             log.extend(delta.log.iter().map(|(_, line)| line.clone()));
             state.merge(delta);
         }
-        assert_eq!(log, self.log);
+        for (again, written) in log.iter().zip(&self.log) {
+            assert_eq!(again, written);
+        }
+        assert_eq!(log.len(), self.log.len());
         let mut frontier = Frontier::default();
         for line in &log {
             frontier.push(line.as_bytes());
@@ -449,7 +523,7 @@ fn a_louder_status_is_told_as_worse_and_goes_where_the_louder_one_belongs() {
         (Status::Warning, vec![]),
         (
             Status::Unknown,
-            vec!["night worse app-01 portail/ unknown http.status"],
+            vec!["day worse app-01 portail/ unknown http.status"],
         ),
     ] {
         let line = agent.finds("portail", None, status);
@@ -835,7 +909,7 @@ fn pages_of_an_outage_of_the_log_are_adopted_and_get_their_end() {
     step(
         &collector.state,
         &mut dropped,
-        &collector.rules,
+        &collector.ground,
         event,
         collector.now,
     );
@@ -889,8 +963,8 @@ fn an_alert_of_a_receiver_that_is_gone_ends_with_it() {
     let mut changed = rules();
     changed.receivers.remove("day");
     changed.routes[1].notify = vec!["night".parse().unwrap()];
-    collector.rules = Arc::new(changed);
-    let sha256 = collector.rules.digest();
+    collector.ground.rules = Arc::new(changed);
+    let sha256 = collector.ground.rules.digest();
     collector.does(Event::RulesLoaded {
         sha256,
         tzdata: String::new(),
@@ -1388,15 +1462,15 @@ fn new_rules_tell_those_who_were_not_told() {
     collector.messages();
     let mut changed = rules();
     changed.routes.remove(0);
-    collector.rules = Arc::new(changed);
-    let sha256 = collector.rules.digest();
+    collector.ground.rules = Arc::new(changed);
+    let sha256 = collector.ground.rules.digest();
     collector.does(Event::RulesLoaded {
         sha256,
         tzdata: String::new(),
     });
     assert_eq!(
         collector.messages(),
-        ["day open app-01 portail/ critical http.status"]
+        ["day still app-01 portail/ critical http.status"]
     );
     let up = agents[0].finds("portail", None, Status::Ok);
     collector.hears(&agents[0], &[up]);
@@ -1441,11 +1515,15 @@ fn message_keys_never_repeat_for_different_messages() {
         Status::Critical,
         Status::Ok,
     ] {
+        collector.passes(20 * 60_000);
         let line = agent.finds("portail", None, status);
         collector.hears(agent, &[line]);
         for key in collector.state.outbox.keys().copied().collect::<Vec<_>>() {
             assert!(seen.insert(key));
-            collector.does(Event::Delivered { key });
+            collector.does(Event::Delivered {
+                key,
+                carried_by: None,
+            });
         }
     }
     assert_eq!(seen.len(), 5);
@@ -1544,7 +1622,10 @@ proptest! {
                 }
                 Act::Deliver(index) => {
                     if let Some(key) = collector.state.outbox.keys().nth(index).copied() {
-                        collector.does(Event::Delivered { key });
+                        collector.does(Event::Delivered {
+                key,
+                carried_by: None,
+            });
                     }
                 }
                 Act::Rejoin(agent) => {

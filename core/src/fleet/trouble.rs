@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Event, Step, alerts::Finding, lines::built_in};
+use super::{Event, Step, alerts::Finding, lines::built_in, telling::Cause};
 use crate::{
     alert::{AlertKey, COLLECTOR, Ended},
-    id::{NodeName, ServiceName},
+    destination::Destination,
+    id::{NodeName, ReceiverName, ServiceName},
     observation::Facts,
     reason::{Reason, vigie},
     status::{Criticality, Family, Status},
@@ -115,6 +116,7 @@ impl Step<'_> {
             Event::ClockTrusted { .. } => {
                 self.meta().clock_in_doubt = false;
                 self.close(&AlertKey::of_collector("@clock", ""), Ended::Recovered);
+                self.ground_changed();
             }
             Event::DeliveryFailing {
                 receiver,
@@ -123,18 +125,18 @@ impl Step<'_> {
             } => {
                 let mut finding = self.own(Status::Critical, vigie::DELIVERY_FAILING);
                 finding.facts.extend([
-                    ("receiver".to_owned(), Value::from(receiver.as_str())),
+                    ("receiver".to_owned(), Value::from(receiver.to_string())),
                     ("waiting".to_owned(), waiting.into()),
                     ("http_status".to_owned(), http_status.into()),
                 ]);
                 self.raise(
-                    &AlertKey::of_collector("@delivery", receiver.as_str()),
+                    &AlertKey::of_collector("@delivery", &receiver.to_string()),
                     finding,
                 );
             }
             Event::DeliveryWorks { receiver } => {
                 self.close(
-                    &AlertKey::of_collector("@delivery", receiver.as_str()),
+                    &AlertKey::of_collector("@delivery", &receiver.to_string()),
                     Ended::Recovered,
                 );
             }
@@ -148,17 +150,32 @@ impl Step<'_> {
         let Event::CommitFailed { told, .. } = event else {
             return;
         };
+        let alarm = AlertKey::of_collector("@commit", "");
+        let alerts = told.iter().filter_map(|m| Some(m.telling()?.alert.clone()));
+        let alerts: BTreeSet<AlertKey> = alerts.filter(|key| *key != alarm).collect();
         for message in told {
             self.adopt(message);
         }
-        self.close(&AlertKey::of_collector("@commit", ""), Ended::Recovered);
+        self.close(&alarm, Ended::Recovered);
+        // Only pages went out. What is held, and whoever must know by the hour that it is now, follows.
+        for key in &alerts {
+            self.route(key, Cause::Released);
+        }
     }
 
     /// Ends alerts whose cause the new rules do not know any more: a receiver, a site.
     pub(super) fn end_what_rules_dropped(&mut self) {
         for key in self.alert_keys(Some(COLLECTOR)) {
+            let ended = if key.is_exercise() {
+                Ended::Exercised
+            } else {
+                Ended::Replaced
+            };
             let is_dropped = match key.check.as_str() {
-                "@delivery" => !self.rules.receivers.contains(key.object.as_str()),
+                "@delivery" => !self.can_be_told(&key.object),
+                "@exercise" => !self.knows_receiver(&key.object),
+                // Whether somebody can be reached under the new rules, the next page shows.
+                "@receiver" => true,
                 "@site" => !self
                     .state
                     .nodes
@@ -167,8 +184,26 @@ impl Step<'_> {
                 _ => false,
             };
             if is_dropped {
-                self.close(&key, Ended::Replaced);
+                self.close(&key, ended);
             }
+        }
+    }
+
+    fn knows_receiver(&self, receiver: &str) -> bool {
+        let receiver = receiver.parse();
+        receiver.is_ok_and(|receiver| self.rules.receivers.contains_key::<ReceiverName>(&receiver))
+    }
+
+    /// Whether the rules know a destination.
+    fn can_be_told(&self, destination: &str) -> bool {
+        match destination.parse() {
+            Ok(Destination::Receiver(receiver)) => self.rules.receivers.contains_key(&receiver),
+            Ok(Destination::Person { person, channel }) => self
+                .rules
+                .people
+                .get(&person)
+                .is_some_and(|person| person.channels.contains(&channel)),
+            Err(_) => false,
         }
     }
 
@@ -245,7 +280,9 @@ impl Step<'_> {
                 names(&mut without_witness.iter().map(ServiceName::as_str)),
             ),
         ]);
-        self.raise(&AlertKey::of_collector("@site", site), finding);
+        let key = AlertKey::of_collector("@site", site);
+        self.raise(&key, finding);
+        self.fold_into_site(nodes, &key);
         for node in nodes {
             self.close(&built_in(node, "@node", "silent"), Ended::Replaced);
         }
@@ -273,10 +310,15 @@ impl Step<'_> {
 
     fn clock_step(&mut self, by_ms: i64) {
         if by_ms.saturating_abs() > CLOCK_DOUBT_MS {
-            self.meta().clock_in_doubt = true;
+            if !self.civil().is_in_doubt {
+                self.meta().clock_in_doubt = true;
+                // What waits for a morning cannot know when that is. Said once: later steps of the clock change nothing.
+                self.flush_digests();
+            }
             let mut finding = self.own(Status::Critical, vigie::CLOCK_STEP);
             finding.facts.insert("by_ms".to_owned(), by_ms.into());
             self.raise(&AlertKey::of_collector("@clock", ""), finding);
         }
+        self.ground_changed();
     }
 }

@@ -38,7 +38,6 @@ impl Fleet {
         }
         let rules = Rules {
             silent_after_ms: 120_000,
-            services: BTreeMap::new(),
             groups: [(
                 "g".parse().unwrap(),
                 Group {
@@ -49,8 +48,7 @@ impl Fleet {
                 },
             )]
             .into(),
-            receivers: BTreeSet::new(),
-            routes: Vec::new(),
+            ..Rules::default()
         };
         let presence = Presence::new(&state, &rules, now);
         Self {
@@ -291,6 +289,12 @@ fn a_restart_ends_no_alarm_before_the_node_has_spoken() {
         told: BTreeMap::new(),
         tellings: 0,
         until_confirmed: false,
+        unknown_counts: None,
+        eases: None,
+        acknowledged: None,
+        muted: None,
+        folded_into: None,
+        good_until: None,
     };
     for (check, object) in [("@node", "withheld"), ("@plan", ""), ("@node", "clock")] {
         let key = AlertKey {

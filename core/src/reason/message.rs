@@ -14,7 +14,7 @@
 //! | integer ending in `_milli` | text: `3,75`, `3.75` |
 //! | integer ending in `_bytes` | text: `1,2 Go`, `1.2 GB` (powers of 1,000) |
 //! | any other integer | number, so that a message can select on its plural |
-//! | time | text: `22/11/2026 19:04 UTC`, `2026-11-22 19:04 UTC` |
+//! | time | text: `22/11/2026 19:04 UTC`, `2026-11-22 19:04 UTC`; in the reader's zone without its name |
 //! | digest | its first 12 digits |
 //! | list | the first [`LIST_LEN_MAX`], then how many more |
 //! | missing, or of the wrong type | `?` |
@@ -26,6 +26,7 @@
 use std::{borrow::Cow, fmt::Write as _, sync::OnceLock};
 
 use fluent_bundle::{FluentArgs, FluentResource, FluentValue, concurrent::FluentBundle};
+use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use unic_langid::LanguageIdentifier;
@@ -124,23 +125,34 @@ impl std::str::FromStr for Language {
 /// (a newer agent's) gives a sentence that names it.
 #[must_use]
 pub fn render(language: Language, reason: &str, facts: &Map<String, Value>) -> String {
+    render_in(language, None, reason, facts)
+}
+
+/// As [`render`], with times told in `zone`, which the text around it names; `None`: in UTC, which is said.
+#[must_use]
+pub fn render_in(
+    language: Language,
+    zone: Option<&TimeZone>,
+    reason: &str,
+    facts: &Map<String, Value>,
+) -> String {
     let known = Reason::find(reason);
     known
-        .and_then(|known| render_known(language, known, facts))
+        .and_then(|known| render_known(language, zone, known, facts))
         .unwrap_or_else(|| unknown(language, reason))
 }
 
-/// A status in words.
+/// A status in words, without a family that would tell which; never in the words of criticality.
 #[must_use]
 pub const fn status(language: Language, status: Status) -> &'static str {
     match (language, status) {
         (Language::French, Status::Ok) => "bon",
         (Language::French, Status::Warning) => "attention",
-        (Language::French, Status::Critical) => "critique",
+        (Language::French, Status::Critical) => "en défaut",
         (Language::French, Status::Unknown) => "inconnu",
         (Language::English, Status::Ok) => "ok",
         (Language::English, Status::Warning) => "warning",
-        (Language::English, Status::Critical) => "critical",
+        (Language::English, Status::Critical) => "failing",
         (Language::English, Status::Unknown) => "unknown",
     }
 }
@@ -269,16 +281,47 @@ fn bytes(language: Language, bytes: i64) -> String {
     signed(bytes, format!("{number} {unit}"))
 }
 
-/// Civil time to the minute, in UTC: the one zone that everybody on the same incident shares. `None` for an instant that
-/// no calendar has.
+/// Civil time to the minute: in UTC, the one zone that everybody on the same incident shares, or in `zone`, which the text
+/// around it names. In the hour that a zone has twice the offset is said. `None` for an instant that no calendar has.
 #[must_use]
-pub fn time(language: Language, instant: Wall) -> Option<String> {
+pub fn time(language: Language, zone: Option<&TimeZone>, instant: Wall) -> Option<String> {
     let format = match language {
-        Language::French => "%d/%m/%Y %H:%M UTC",
-        Language::English => "%Y-%m-%d %H:%M UTC",
+        Language::French => "%d/%m/%Y %H:%M",
+        Language::English => "%Y-%m-%d %H:%M",
     };
     let instant = jiff::Timestamp::from_millisecond(instant.0).ok()?;
-    Some(instant.strftime(format).to_string())
+    let Some(zone) = zone else {
+        return Some(format!("{} UTC", instant.strftime(format)));
+    };
+    let zoned = instant.to_zoned(zone.clone());
+    let mut text = zoned.strftime(format).to_string();
+    if is_shown_twice(&zoned) {
+        let _infallible = write!(text, " ({})", offset(zoned.offset()));
+    }
+    Some(text)
+}
+
+/// Whether the clocks of its zone show its civil time twice, at the end of summer.
+#[must_use]
+pub fn is_shown_twice(zoned: &jiff::Zoned) -> bool {
+    // An instant's own civil time is never in a gap, so what is ambiguous is a fold.
+    zoned
+        .time_zone()
+        .to_ambiguous_timestamp(zoned.datetime())
+        .is_ambiguous()
+}
+
+/// `UTC`, `UTC+1`, `UTC-3:30`.
+#[must_use]
+pub fn offset(offset: jiff::tz::Offset) -> String {
+    let seconds = offset.seconds();
+    let minutes = seconds.unsigned_abs() / 60;
+    let sign = if seconds < 0 { '-' } else { '+' };
+    match (minutes / 60, minutes % 60) {
+        (0, 0) => "UTC".to_owned(),
+        (hours, 0) => format!("UTC{sign}{hours}"),
+        (hours, minutes) => format!("UTC{sign}{hours}:{minutes:02}"),
+    }
 }
 
 /// `scaled` / 10^`places`, without a useless zero behind the separator.
@@ -351,10 +394,15 @@ fn unknown(language: Language, code: &str) -> String {
 }
 
 /// `None` when the message itself is missing, which a test excludes.
-fn render_known(language: Language, reason: Reason, facts: &Map<String, Value>) -> Option<String> {
+fn render_known(
+    language: Language,
+    zone: Option<&TimeZone>,
+    reason: Reason,
+    facts: &Map<String, Value>,
+) -> Option<String> {
     let bundle = bundle(language);
     let message = bundle.get_message(&message_id(reason))?;
-    let arguments = arguments(language, reason, facts);
+    let arguments = arguments(language, zone, reason, facts);
     let mut errors = Vec::new();
     let text = bundle.format_pattern(message.value()?, Some(&arguments), &mut errors);
     debug_assert!(errors.is_empty(), "{language} {reason}: {errors:?}");
@@ -394,6 +442,7 @@ fn bundle(language: Language) -> &'static FluentBundle<FluentResource> {
 
 fn arguments(
     language: Language,
+    zone: Option<&TimeZone>,
     reason: Reason,
     facts: &Map<String, Value>,
 ) -> FluentArgs<'static> {
@@ -401,7 +450,7 @@ fn arguments(
     for (key, fact_type) in reason.spec().facts {
         let value = facts
             .get(*key)
-            .and_then(|value| argument(language, key, *fact_type, value));
+            .and_then(|value| argument(language, zone, key, *fact_type, value));
         let with = if value.is_some() { "yes" } else { "no" };
         arguments.set(*key, value.unwrap_or_else(|| MISSING.into()));
         arguments.set(format!("with_{key}"), with);
@@ -412,6 +461,7 @@ fn arguments(
 /// The argument for a fact, or `None` when the value is not of the declared type.
 fn argument(
     language: Language,
+    zone: Option<&TimeZone>,
     key: &str,
     fact_type: FactType,
     value: &Value,
@@ -422,7 +472,7 @@ fn argument(
             list(value, |item| item.as_i64().map(|number| number.to_string()))?.into()
         }
         FactType::Word => word(value.as_str()?)?.into(),
-        FactType::Time => time(language, Wall::parse(value.as_str()?).ok()?)?.into(),
+        FactType::Time => time(language, zone, Wall::parse(value.as_str()?).ok()?)?.into(),
         FactType::CodePoint => code_point(value.as_str()?)?.into(),
         FactType::Digest => digest(value.as_str()?)?.into(),
         FactType::Name => name(value)?.into(),

@@ -85,3 +85,8 @@ delivery-failing = messages no longer reach {$receiver}, {$waiting} waiting{$wit
    *[no] {""}
 }
 commit-failed = the collector cannot write its log any more
+receiver-unreachable = nobody of receiver {$receiver} can be reached
+
+vigie-exercise = exercise for receiver {$receiver}: nothing has failed
+sender-alert = alert {$name} of {$sender}
+sender-silent = {$sender} says no more of its alert {$name}: over or not, nobody knows

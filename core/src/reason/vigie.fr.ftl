@@ -85,3 +85,8 @@ delivery-failing = les messages n'arrivent plus à {$receiver}, {$waiting} en at
    *[no] {""}
 }
 commit-failed = le collecteur n'arrive plus à écrire son journal
+receiver-unreachable = personne ne peut être joint par le destinataire {$receiver}
+
+vigie-exercise = exercice pour le destinataire {$receiver} : rien n'est en panne
+sender-alert = alerte {$name} de {$sender}
+sender-silent = {$sender} ne dit plus rien de son alerte {$name} : peut-être finie, peut-être pas

@@ -86,6 +86,14 @@ reasons! { Vigie;
     NODE_CLOCK = "node.clock" { "by_ms": Integer }
     /// A receiver does not take messages.
     DELIVERY_FAILING = "delivery.failing" { "receiver": Name, "waiting": Integer, "http_status": Integer }
+    /// Nobody that a receiver stands for can be reached: no step has a person with a contact.
+    RECEIVER_UNREACHABLE = "receiver.unreachable" { "receiver": Name }
     /// The collector could not write its log.
     COMMIT_FAILED = "commit.failed" {}
+    /// Nothing failed: an operator wants to see whether a receiver can be told.
+    EXERCISE = "vigie.exercise" { "receiver": Name }
+    /// A sender says that one of its own alerts is on. Its facts hold the alert's labels besides, which no reason declares.
+    SENDER_ALERT = "sender.alert" { "name": Name, "sender": Name }
+    /// A sender no longer says how one of its alerts stands; it may be over. Facts as for `sender.alert`.
+    SENDER_SILENT = "sender.silent" { "name": Name, "sender": Name }
 }

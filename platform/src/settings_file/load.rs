@@ -29,10 +29,28 @@ where
     V: Into<OsString>,
 {
     let notebook = Notebook::default();
+    let others = files_of(&conf_d(file), &notebook);
+    load_files(file, others, variables, notebook)
+}
+
+pub(super) fn load_alone(file: &Path) -> LoadedSettings {
+    let no_variables: [(OsString, OsString); 0] = [];
+    load_files(file, Vec::new(), no_variables, Notebook::default())
+}
+
+fn load_files<K, V>(
+    file: &Path,
+    others: Vec<PathBuf>,
+    variables: impl IntoIterator<Item = (K, V)>,
+    notebook: Notebook,
+) -> LoadedSettings
+where
+    K: Into<OsString>,
+    V: Into<OsString>,
+{
     let (mut trees, mut partial, mut sources) = (Vec::new(), Vec::new(), Vec::new());
 
     let main = Place::file(0, file.into());
-    let others = files_of(&conf_d(file), &notebook);
     for (rank, path) in std::iter::once(file.to_owned()).chain(others).enumerate() {
         let path: SharedPath = path.into();
         let place = Place::file(u32::try_from(rank).unwrap_or(u32::MAX), path.clone());

@@ -49,6 +49,7 @@ mod values;
 pub use mistake::{Mistake, Mistakes, Place};
 pub use secret::{ReadSecretError, Secret, SecretFile};
 pub use section::{Complaint, Field, Section};
+pub use suggest::nearest;
 pub use values::{Percent, Url, parse_duration};
 
 use mistake::Notebook;
@@ -68,6 +69,11 @@ where
     V: Into<OsString>,
 {
     load::load(file, variables)
+}
+
+/// Reads `file` and nothing else: for files that are written like settings and are none.
+pub fn load_alone(file: &Path) -> LoadedSettings {
+    load::load_alone(file)
 }
 
 /// Settings that were given as words, such as the arguments of a command: every value is text, numbers included, and every

@@ -124,6 +124,15 @@ impl<'s> Section<'s> {
             .map_or_else(|| self.place.clone(), |node| node.place.clone())
     }
 
+    /// Where an element of the list `key` stands; the value's own place if there is no such element.
+    pub fn place_of_item(&self, key: &str, index: usize) -> Place {
+        match self.node(key).map(|node| &node.value) {
+            Some(Value::Array(items)) => items.get(index).map(|item| item.place.clone()),
+            _ => None,
+        }
+        .unwrap_or_else(|| self.place_of(key))
+    }
+
     /// Notes a mistake at the value of `key`, for rules that concern several keys of one section.
     pub fn mistake(&self, key: &str, what: impl Into<String>, mend: impl Into<String>) {
         self.run.notebook.note(self.place_of(key), what, mend);
@@ -246,6 +255,19 @@ impl<'s> Section<'s> {
         })
     }
 
+    /// A list of texts, each read by a rule of the caller's; every wrong one is noted at its own place.
+    pub fn judged_list<'f, T>(
+        &'f self,
+        key: &'f str,
+        read: impl Fn(&str) -> Result<T, Complaint>,
+    ) -> Field<'f, Vec<T>> {
+        self.field(key, "[\"…\"]", |node| {
+            list(node, Scalar::Refused, |item| {
+                text(item).and_then(&read).map_err(Wrong::One)
+            })
+        })
+    }
+
     /// One of the listed words.
     pub fn one_of<'f, T: Clone>(&'f self, key: &'f str, choices: &[(&str, T)]) -> Field<'f, T> {
         self.text_field(key, "\"…\"", |text| choose(text, choices))
@@ -290,17 +312,36 @@ impl<'s> Section<'s> {
     {
         self.field(key, "[\"…\"]", |node| {
             list(node, Scalar::Accepted, |item| {
-                let name = text(item).and_then(|text| parse::<T>(text, NAME_MEND));
-                name.and_then(|name| {
-                    if declared.contains(&name) || !self.run.partial.is_empty() {
-                        Ok(name)
-                    } else {
-                        Err(undeclared(&name, noun, declared))
-                    }
-                })
-                .map_err(Wrong::One)
+                self.declared(item, noun, declared).map_err(Wrong::One)
             })
         })
+    }
+
+    /// One name of something declared elsewhere in the settings; else as [`Section::references`].
+    pub fn reference<'f, T>(
+        &'f self,
+        key: &'f str,
+        noun: &str,
+        declared: &BTreeSet<T>,
+    ) -> Field<'f, T>
+    where
+        T: FromStr<Err: Display> + Ord + Display,
+    {
+        self.field(key, "\"…\"", |node| {
+            self.declared(node, noun, declared).map_err(Wrong::One)
+        })
+    }
+
+    fn declared<T>(&self, item: &Node, noun: &str, declared: &BTreeSet<T>) -> Result<T, Complaint>
+    where
+        T: FromStr<Err: Display> + Ord + Display,
+    {
+        let name = parse::<T>(text(item)?, NAME_MEND)?;
+        if declared.contains(&name) || !self.run.partial.is_empty() {
+            Ok(name)
+        } else {
+            Err(undeclared(&name, noun, declared))
+        }
     }
 
     /// An address with one of `schemes`, without user, password or token.

@@ -1,10 +1,7 @@
 //! Which allowed word was probably meant.
 
 /// The allowed word nearest to `word`, if near enough to be a typing error.
-pub(super) fn nearest<'a>(
-    word: &str,
-    allowed: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, allowed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     // A third of the letters wrong is another word.
     let far = (word.chars().count() / 3).clamp(1, 3);
     allowed

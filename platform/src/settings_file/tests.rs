@@ -616,3 +616,39 @@ fn numbers_may_stand_alone_or_in_a_list() {
     drop(root);
     assert!(loaded.finish(Some(())).is_err());
 }
+
+#[test]
+fn a_list_is_judged_item_by_item_and_each_has_its_place() {
+    let folder =
+        Folder::new("even = [\"2\", \"3\",\n\"x\"]\none = \"a\"\ntwo = [\"a\"]\nthree = \"c\"\n");
+    let loaded = folder.load();
+    let root = loaded.root();
+    let even = |text: &str| match text.parse::<u32>() {
+        Ok(number) if number % 2 == 0 => Ok(number),
+        _ => Err(Complaint::new(format!("{text} is not even"), "write 2")),
+    };
+    assert_eq!(root.judged_list("even", even).optional(), None);
+    assert_eq!(root.place_of_item("even", 2).line(), 2);
+    assert_eq!(root.place_of_item("even", 1).column(), 14);
+    assert_eq!(root.place_of_item("even", 9), root.place_of("even"));
+    assert_eq!(root.place_of_item("one", 0), root.place_of("one"));
+    let declared = ["a", "b"].map(str::to_owned).into();
+    let one = root.reference("one", "letter", &declared);
+    assert_eq!(one.required().as_deref(), Some("a"));
+    assert_eq!(root.reference("two", "letter", &declared).optional(), None);
+    assert_eq!(
+        root.reference("three", "letter", &declared).optional(),
+        None
+    );
+    root.finish();
+    let mistakes = loaded.finish(Some(())).unwrap_err();
+    assert_eq!(
+        folder.lines(&mistakes),
+        [
+            "agent.toml:1:14: `even`: 3 is not even; write 2",
+            "agent.toml:2:1: `even`: x is not even; write 2",
+            "agent.toml:4:7: `two`: this is a list, not text; write one text in quotes",
+            "agent.toml:5:9: `three`: no letter is called \"c\"; did you mean \"a\"?",
+        ]
+    );
+}

@@ -17,7 +17,11 @@ const STEP: Duration = Duration::from_secs(1);
 /// Real time for each step: as often as the processes look.
 const STEP_TAKES: Duration = Duration::from_millis(10);
 
-/// Time flies until this is dropped.
+/// Real time for each step of a walk: long enough that the processes do in each second what is due in it, on a loaded
+/// machine too.
+const WALK_TAKES: Duration = Duration::from_millis(50);
+
+/// Time flies, or walks, until this is dropped.
 #[derive(Debug)]
 pub struct Flight(JoinHandle<()>);
 
@@ -41,10 +45,19 @@ impl DrivenClock {
     /// When its file cannot be written.
     #[must_use]
     pub fn new() -> Self {
+        Self::at(SystemClock.wall())
+    }
+
+    /// A clock that shows `wall`: a moment of the last few days, for the sake of certificates.
+    ///
+    /// # Panics
+    /// When its file cannot be written.
+    #[must_use]
+    pub fn at(wall: Wall) -> Self {
         let clock = Self {
             dir: tempfile::tempdir().expect("a temporary folder"),
             now: Mutex::new(Now {
-                wall: SystemClock.wall(),
+                wall,
                 elapsed: Elapsed(1_000_000),
             }),
         };
@@ -85,6 +98,18 @@ impl DrivenClock {
         Flight(tokio::spawn(async move {
             loop {
                 clock.fly(STEP).await;
+            }
+        }))
+    }
+
+    /// Lets time walk until the guard is dropped, for what needs some of it and must not be overtaken by it.
+    #[must_use]
+    pub fn keep_walking(self: &Arc<Self>) -> Flight {
+        let clock = Arc::clone(self);
+        Flight(tokio::spawn(async move {
+            loop {
+                clock.jump(STEP);
+                tokio::time::sleep(WALK_TAKES).await;
             }
         }))
     }

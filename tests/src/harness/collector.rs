@@ -3,6 +3,7 @@
 use std::{
     fs,
     net::{IpAddr, SocketAddr},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Output},
     sync::Arc,
@@ -10,6 +11,7 @@ use std::{
 
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 use vigie_collector::operator::{Answer, Question, ask};
 use vigie_core::{id::NodeName, token::JoinToken};
 
@@ -117,6 +119,22 @@ impl Collector {
     pub fn write_settings(&self, settings: &str) {
         fs::write(self.dir.path().join("conf.d/scenario.toml"), settings)
             .expect("settings can be written");
+    }
+
+    /// Writes who can be reached and how, as settings demand it: in a file that not everybody can read.
+    ///
+    /// # Panics
+    /// When the file cannot be written.
+    pub fn write_people(&self, people: &str) {
+        let path = self.dir.path().join("conf.d/people.toml");
+        fs::write(&path, people).expect("settings can be written");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("our own file");
+    }
+
+    /// The clock by which it lives, if a scenario drives it.
+    #[must_use]
+    pub fn clock(&self) -> Option<&Arc<DrivenClock>> {
+        self.clock.as_ref()
     }
 
     /// Asks it to read its settings again.
@@ -251,6 +269,13 @@ impl Collector {
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Output {
         run(&mut self.prepared_command(arguments))
+    }
+
+    /// Runs a command of the shipped binary beside the scenario, to its end.
+    #[must_use]
+    pub fn begins(&self, arguments: &[&str]) -> JoinHandle<Output> {
+        let mut command = self.prepared_command(arguments);
+        tokio::task::spawn_blocking(move || run(&mut command))
     }
 
     fn prepared_command(&self, arguments: &[&str]) -> Command {

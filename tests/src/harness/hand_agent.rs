@@ -1,6 +1,6 @@
 //! A node driven by hand: joined like any other, with keys of its own, and free to say anything.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -21,7 +21,7 @@ use vigie_core::{
 };
 use vigie_platform::clock::{Clock as _, SystemClock};
 
-use super::{Collector, Patience, program::copy_folder};
+use super::{Collector, DrivenClock, Patience, program::copy_folder};
 
 /// The boot id that its lines carry.
 const BOOT: &str = "00000000-0000-0000-0000-000000000001";
@@ -77,8 +77,10 @@ pub struct HandAgent {
     pub plan: Plan,
     /// What it says is not ok.
     pub not_ok: BTreeMap<(CheckName, Option<String>), NotOk>,
-    /// Its clock minus the collector's machine, in milliseconds.
+    /// Its clock minus the collector's, in milliseconds.
     pub clock_off_ms: i64,
+    /// The collector's, where a scenario drives it.
+    clock: Option<Arc<DrivenClock>>,
 }
 
 impl HandAgent {
@@ -124,6 +126,7 @@ impl HandAgent {
             plan: Plan::new(),
             not_ok: BTreeMap::new(),
             clock_off_ms: 0,
+            clock: collector.clock().cloned(),
         })
     }
 
@@ -145,6 +148,7 @@ impl HandAgent {
             plan: self.plan.clone(),
             not_ok: self.not_ok.clone(),
             clock_off_ms: self.clock_off_ms,
+            clock: self.clock.clone(),
         }
     }
 
@@ -173,7 +177,11 @@ impl HandAgent {
     }
 
     fn now(&self) -> Wall {
-        Wall(SystemClock.wall().0 + self.clock_off_ms)
+        let wall = match &self.clock {
+            Some(clock) => clock.now().wall,
+            None => SystemClock.wall(),
+        };
+        Wall(wall.0 + self.clock_off_ms)
     }
 
     /// Appends to its chain.
@@ -233,24 +241,29 @@ impl HandAgent {
     /// # Panics
     /// When a name is no name.
     pub fn plans(&mut self, checks: &[&str], service: Option<&str>) -> Vec<Line> {
-        self.plan = checks
-            .iter()
-            .map(|check| {
-                let planned = PlannedCheck {
-                    kind: "http".to_owned(),
-                    family: Family::Availability,
-                    service: service
-                        .map(|service| service.parse().expect("scenarios use good names")),
-                    every_ms: 30_000,
-                    timeout_ms: 5_000,
-                    failures: 2,
-                    recoveries: 2,
-                    settings_sha256: Digest::of(check.as_bytes()),
-                };
-                (check.parse().expect("scenarios use good names"), planned)
-            })
-            .collect();
+        self.plan.clear();
+        self.adds_to_plan(checks, service);
         self.says_plan()
+    }
+
+    /// Puts `checks` for `service` into its plan, and says nothing of that yet.
+    ///
+    /// # Panics
+    /// When a name is no name.
+    pub fn adds_to_plan(&mut self, checks: &[&str], service: Option<&str>) {
+        self.plan.extend(checks.iter().map(|check| {
+            let planned = PlannedCheck {
+                kind: "http".to_owned(),
+                family: Family::Availability,
+                service: service.map(|service| service.parse().expect("scenarios use good names")),
+                every_ms: 30_000,
+                timeout_ms: 5_000,
+                failures: 2,
+                recoveries: 2,
+                settings_sha256: Digest::of(check.as_bytes()),
+            };
+            (check.parse().expect("scenarios use good names"), planned)
+        }));
     }
 
     /// Appends the lines of its plan as it is.

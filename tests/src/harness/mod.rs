@@ -2,9 +2,11 @@
 
 mod address;
 mod agent;
+mod alertmanager;
 mod clock;
 mod collector;
 mod databases;
+mod gateway;
 mod hand_agent;
 mod nginx;
 mod patience;
@@ -21,13 +23,15 @@ mod webhook;
 pub use self::{
     address::own_address,
     agent::{Agent, AgentSettings},
+    alertmanager::{Alertmanager, alerts as alerts_in, amtool},
     clock::{DrivenClock, Flight},
     collector::{Collector, CollectorSettings},
     databases::{Prometheus, VictoriaMetrics},
+    gateway::{Gateway, GatewayManner, Text},
     hand_agent::{Answer, HandAgent, Written},
     nginx::Nginx,
     patience::{Patience, eventually},
-    plain::{Page, fetch as fetch_plain, read as read_plain, value as value_in},
+    plain::{Page, ask as ask_plain, fetch as fetch_plain, read as read_plain, value as value_in},
     program::{Memory, Program, command, run, shipped},
     random::random,
     recorder::{Pushed, Recorder},

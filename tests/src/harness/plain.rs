@@ -1,9 +1,9 @@
-//! Plain HTTP to a loopback port: how Prometheus reads metrics.
+//! Plain HTTP to a loopback port: how Prometheus reads metrics, and how a browser or a mail scanner follows a link.
 
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, Method};
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{Request, client::conn::http1::handshake};
 use hyper_util::rt::TokioIo;
@@ -29,6 +29,19 @@ pub async fn fetch(
     path: &str,
     headers: &[(&str, &str)],
 ) -> Result<Page, String> {
+    ask(address, Method::GET, path, headers).await
+}
+
+/// What `path` of `address` answers to a request without a body.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn ask(
+    address: SocketAddr,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Page, String> {
     let failed = |cause: &dyn std::error::Error| cause.to_string();
     let stream = TcpStream::connect(address)
         .await
@@ -37,7 +50,10 @@ pub async fn fetch(
         .await
         .map_err(|cause| failed(&cause))?;
     let connection = tokio::spawn(connection);
-    let mut request = Request::get(path).header("host", address.to_string());
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", address.to_string());
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -94,15 +94,20 @@ impl MailServer {
     /// The tables that make it the channel `mail`, and `name` a receiver of it.
     #[must_use]
     pub fn as_receiver(&self, name: &str) -> String {
+        self.as_channel()
+            + &format!("[receiver.{name}]\nemail = {{ to = [\"{name}@chu.example\"] }}\n")
+    }
+
+    /// The table that makes it the channel `mail`.
+    #[must_use]
+    pub fn as_channel(&self) -> String {
         let (host, port) = (self.address.ip(), self.address.port());
         let (password, authority) = (self.path("login"), self.path("authority.pem"));
         let (password, authority) = (password.display(), authority.display());
         format!(
             "[channel.mail]\n\
              smtp = {{ host = \"{host}\", port = {port}, user = \"vigie\", password_file = \"{password}\", \
-             from = \"vigie@chu.example\", ca_file = \"{authority}\" }}\n\
-             [receiver.{name}]\n\
-             email = {{ to = [\"{name}@chu.example\"] }}\n"
+             from = \"vigie@chu.example\", ca_file = \"{authority}\" }}\n"
         )
     }
 
@@ -175,6 +180,19 @@ impl MailServer {
             {
                 Some(mail) => Ok(mail.clone()),
                 None => Err(format!("{subjects:?}")),
+            }
+        })
+        .await
+    }
+
+    /// Waits until it took so many mails, and returns them.
+    pub async fn takes_so_many(&self, count: usize) -> Vec<SeenMail> {
+        eventually(&format!("{count} mails are taken"), async || {
+            let taken = self.taken();
+            if taken.len() >= count {
+                Ok(taken)
+            } else {
+                Err(format!("{taken:?}"))
             }
         })
         .await

@@ -9,7 +9,11 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-use vigie_core::alert::Notice;
+use vigie_core::{
+    alert::{Body, Notice},
+    reason::message::Language,
+    wording::Voice,
+};
 
 use super::{super::tests::message, *};
 use crate::settings::Smtp;
@@ -90,18 +94,31 @@ fn email(port: u16, to: &[&str]) -> Email {
             ca_file: None,
         },
     };
-    Email::open(&settings, &receiver()).unwrap()
+    Email::open(&settings, &chefs()).unwrap()
 }
 
-fn receiver() -> ReceiverName {
+fn chefs() -> Destination {
     "chefs".parse().unwrap()
 }
 
 async fn send(email: &Email, message: &Message, limit: Duration) -> Outcome {
-    let now = Wall(1_795_374_273_000);
-    email
-        .send(&receiver(), Language::French, message, now, limit)
-        .await
+    send_all(email, std::slice::from_ref(message), limit).await
+}
+
+async fn send_all(email: &Email, batch: &[Message], limit: Duration) -> Outcome {
+    let told = Told {
+        destination: &chefs(),
+        detail: Detail::Full,
+        voice: Voice {
+            language: Language::French,
+            zone: None,
+            link: None,
+            now: None,
+        },
+        now: Wall(1_795_374_273_000),
+        limit,
+    };
+    email.send(&told, batch).await
 }
 
 const BUSY: fn(u16) -> Outcome = |http_status| {
@@ -125,7 +142,10 @@ async fn an_accepted_mail_has_all_its_headers_and_both_bodies() {
     ]);
     let (port, server) = server(vec![script]).await;
     let email = email(port, &["chef@example.org", "adjoint@example.org"]);
-    let close = message(2, 1841, Notice::Close);
+    let mut close = message(2, 1841, Notice::Close);
+    if let Body::Alert(telling) = &mut close.body {
+        telling.thread = Some(message(1, 1841, Notice::Open).key);
+    }
     let outcome = send(&email, &close, TRY_TIMEOUT).await;
     assert_eq!(outcome, Outcome::of(Answer::Accepted));
     let heard = server.await.unwrap().remove(0);
@@ -140,8 +160,9 @@ async fn an_accepted_mail_has_all_its_headers_and_both_bodies() {
         ]
     );
     let (head, body) = heard[5].split_once("\r\n\r\n").unwrap();
-    let ids = MailIds::of(&close);
-    let opening = ids.opening.unwrap();
+    let ids = MailIds::of(std::slice::from_ref(&close));
+    let opening = MailIds::of(&[message(1, 1841, Notice::Open)]).own;
+    assert_eq!(ids.thread, std::slice::from_ref(&opening));
     for line in [
         "From: vigie <vigie@example.org>".to_owned(),
         "To: chef@example.org, adjoint@example.org".to_owned(),
@@ -248,7 +269,10 @@ async fn of_several_recipients_each_is_told_once_and_the_refused_are_counted() {
     let outcome = send(&after, &open, TRY_TIMEOUT).await;
     assert_eq!(outcome.answer, Answer::Accepted);
     assert_eq!(outcome.recipients_refused, 1);
-    assert!(after.lock().is_empty(), "what is over is forgotten");
+    assert!(
+        after.lock().by_message.is_empty(),
+        "what is over is forgotten"
+    );
     let asked: Vec<usize> = server
         .await
         .unwrap()
@@ -322,4 +346,106 @@ async fn an_answer_that_comes_before_encryption_is_never_taken_for_one_behind_it
     let offer = "250-mx\r\n250 STARTTLS";
     let (error, _) = asks_for_encryption(vec!["220 mx", offer, injected]).await;
     assert!(matches!(error, SmtpError::Injected { .. }), "{error}");
+}
+
+/// What was told after `DATA`, its lines joined again (RFC 2045 §6.7).
+fn mail_of(heard: &[String]) -> String {
+    let mail = heard.iter().find(|told| told.contains("Subject: "));
+    mail.unwrap().replace("=\r\n", "")
+}
+
+#[tokio::test]
+async fn a_full_mailbox_brings_nobody_else_the_same_mail_twice() {
+    let taken = ["354 go", "250 taken"];
+    let first = script(&[&["250 ok", "250 ok", "452 full"], &taken[..], &["221 bye"]].concat());
+    // The one who has the first is told the second, the other is still full; then nothing is left but the other.
+    let second = [
+        &["250 ok", "250 ok"],
+        &taken[..],
+        &["250 ok", "452 full", "221 bye"],
+    ]
+    .concat();
+    let third = script(&["250 ok", "452 full", "221 bye"]);
+    let fourth = script(&[&["250 ok", "250 ok"], &taken[..], &["221 bye"]].concat());
+    let (port, server) = server(vec![first, script(&second), third, fourth]).await;
+    let email = email(port, &["a@example.org", "b@example.org"]);
+    let first = message(1, 1841, Notice::Open);
+    let batch = [first.clone(), message(2, 1842, Notice::Open)];
+    assert_eq!(send(&email, &first, TRY_TIMEOUT).await, BUSY(452));
+    assert_eq!(send_all(&email, &batch, TRY_TIMEOUT).await, BUSY(452));
+    assert_eq!(send_all(&email, &batch, TRY_TIMEOUT).await, BUSY(452));
+    let outcome = send_all(&email, &batch, TRY_TIMEOUT).await;
+    assert_eq!(outcome, Outcome::of(Answer::Accepted));
+    assert!(
+        email.lock().by_message.is_empty(),
+        "what is over is forgotten"
+    );
+    let heard = server.await.unwrap();
+    let rest = mail_of(&heard[1]);
+    assert!(rest.contains("1842") && !rest.contains("1841"), "{rest}");
+    let own = format!("Message-ID: <{}@example.org>", MailIds::of(&batch[1..]).own);
+    assert!(rest.contains(&own), "{rest}");
+    assert!(!heard[2].iter().any(|line| line.contains("<a@")));
+    let all = mail_of(&heard[3]);
+    assert!(all.contains("1842") && all.contains("1841"), "{all}");
+    assert!(!heard[3].iter().any(|line| line.contains("RCPT TO:<a@")));
+}
+
+#[tokio::test]
+async fn what_some_have_is_known_even_where_the_conversation_breaks_later() {
+    let first = script(&[
+        "250 ok",
+        "250 ok",
+        "450 later",
+        "354 go",
+        "250 taken",
+        "221 bye",
+    ]);
+    // The first of two takes the rest, and then the server is gone.
+    let second = script(&["250 ok", "250 ok", "354 go", "250 taken"]);
+    let third = script(&["250 ok", "250 ok", "354 go", "250 taken", "221 bye"]);
+    let (port, server) = server(vec![first, second, third]).await;
+    let email = email(port, &["a@example.org", "b@example.org"]);
+    let first = message(1, 1841, Notice::Open);
+    let batch = [first.clone(), message(2, 1842, Notice::Open)];
+    assert_eq!(send(&email, &first, TRY_TIMEOUT).await, BUSY(450));
+    let outcome = send_all(&email, &batch, TRY_TIMEOUT).await;
+    assert_eq!(outcome, Outcome::of(Answer::None));
+    let outcome = send_all(&email, &batch, TRY_TIMEOUT).await;
+    assert_eq!(outcome, Outcome::of(Answer::Accepted));
+    let heard = server.await.unwrap();
+    assert!(!heard[2].iter().any(|line| line.contains("RCPT TO:<a@")));
+}
+
+#[tokio::test]
+async fn a_minimal_mail_names_no_node_and_no_finding() {
+    let (port, server) = server(vec![script(&[
+        "250 ok",
+        "250 ok",
+        "354 go",
+        "250 taken",
+        "221 bye",
+    ])])
+    .await;
+    let email = email(port, &["a@example.org"]);
+    let told = Told {
+        destination: &chefs(),
+        detail: Detail::Minimal,
+        voice: Voice {
+            language: Language::English,
+            zone: None,
+            link: Some("https://vigie.example/a/1"),
+            now: None,
+        },
+        now: Wall(1_795_374_273_000),
+        limit: TRY_TIMEOUT,
+    };
+    let batch = [message(1, 1841, Notice::Open)];
+    assert_eq!(email.send(&told, &batch).await.answer, Answer::Accepted);
+    let heard = server.await.unwrap().remove(0);
+    let mail = mail_of(&heard);
+    assert!(mail.contains("1841") && mail.contains("https://vigie.example/a/1"));
+    for finding in ["app-01", "portail", "192.0.2.7", "503"] {
+        assert!(!mail.contains(finding), "{mail}");
+    }
 }

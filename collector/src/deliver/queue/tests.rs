@@ -1,38 +1,59 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use proptest::prelude::*;
+mod properties;
+
 use vigie_core::alert::Notice;
 
 use super::*;
 use crate::deliver::tests::message;
 
-const NOW: Elapsed = Elapsed(1_000_000);
+pub(super) const NOW: Elapsed = Elapsed(1_000_000);
 
-/// The longest delay that jitter may draw.
-const LATEST: u64 = u64::MAX;
+/// What is drawn for delays.
+pub(super) const DRAWN: u64 = u64::MAX;
 
+pub(super) const BUSY: Answer = Answer::Busy {
+    http_status: 503,
+    retry_after_ms: None,
+};
+
+pub(super) const REFUSED: Answer = Answer::Refused { http_status: 400 };
+
+pub(super) fn key(order: u64) -> Digest {
+    message(order, 0, Notice::Open).key
+}
+
+/// A queue of a machine.
 fn queue(messages: impl IntoIterator<Item = Message>) -> Queue {
-    let mut queue = Queue::default();
+    let mut queue = Queue::new(Pacing::Abreast);
     for message in messages {
         queue.offer(message, NOW);
     }
     queue
 }
 
+/// All that goes now, one message each.
 fn take(queue: &mut Queue, now: Elapsed) -> Vec<u64> {
-    std::iter::from_fn(|| queue.next(now).map(|message| message.order)).collect()
+    let next = || queue.next(now);
+    std::iter::from_fn(next)
+        .map(|batch| match &batch[..] {
+            [message] => message.order,
+            _ => panic!("{} messages go together", batch.len()),
+        })
+        .collect()
 }
 
-fn answer(queue: &mut Queue, order: u64, answer: Answer, now: Elapsed) -> Option<Logged> {
-    queue.answered(message(order, 0, Notice::Open).key, answer, LATEST, now)
+pub(super) fn answer(queue: &mut Queue, lead: u64, answer: Answer, now: Elapsed) -> Vec<Verdict> {
+    queue.answered(key(lead), answer, DRAWN, now)
 }
 
-const BUSY: Answer = Answer::Busy {
-    http_status: 503,
-    retry_after_ms: None,
-};
-
-const REFUSED: Answer = Answer::Refused { http_status: 400 };
+fn accepted(order: u64) -> Verdict {
+    Verdict::Accepted {
+        key: key(order),
+        logged: Logged::Yes,
+        carried_by: None,
+    }
+}
 
 #[test]
 fn alerts_go_side_by_side_and_one_alert_in_order() {
@@ -42,10 +63,7 @@ fn alerts_go_side_by_side_and_one_alert_in_order() {
         message(3, 8, Notice::Open),
     ]);
     assert_eq!(take(&mut queue, NOW), [1, 3]);
-    assert_eq!(
-        answer(&mut queue, 1, Answer::Accepted, NOW),
-        Some(Logged::Yes)
-    );
+    assert_eq!(answer(&mut queue, 1, Answer::Accepted, NOW), [accepted(1)]);
     assert_eq!(take(&mut queue, NOW), [2]);
 }
 
@@ -184,8 +202,8 @@ fn failing_is_said_once_and_so_is_working_again() {
     let mut now = NOW;
     let mut said = Vec::new();
     for _ in 0..10 {
-        while let Some(message) = queue.next(now) {
-            queue.answered(message.key, BUSY, LATEST, now);
+        for order in take(&mut queue, now) {
+            answer(&mut queue, order, BUSY, now);
         }
         said.extend(queue.turned(now));
         now = now.plus_ms(RETRY.max_ms);
@@ -198,6 +216,7 @@ fn failing_is_said_once_and_so_is_working_again() {
     assert!(queue.is_failing());
     for order in [1, 2] {
         assert_eq!(queue.turned(now), None);
+        assert_eq!(take(&mut queue, now), [order]);
         answer(&mut queue, order, Answer::Accepted, now);
     }
     assert_eq!(queue.turned(now), Some(Turned::Working));
@@ -272,14 +291,11 @@ fn what_does_not_fit_is_asked_for_in_order_and_nothing_is_lost() {
 
 #[test]
 fn a_message_that_was_sent_before_it_was_logged_is_sent_once() {
-    let mut queue = Queue::default();
+    let mut queue = queue([]);
     assert!(queue.offer_unlogged(message(1, 7, Notice::Open), NOW));
     queue.offer(message(1, 7, Notice::Open), NOW);
     assert_eq!(take(&mut queue, NOW), [1]);
-    assert_eq!(
-        answer(&mut queue, 1, Answer::Accepted, NOW),
-        Some(Logged::Yes)
-    );
+    assert_eq!(answer(&mut queue, 1, Answer::Accepted, NOW), [accepted(1)]);
     assert_eq!(queue.waiting(), 0);
 }
 
@@ -289,61 +305,54 @@ fn new_settings_end_all_waiting() {
     take(&mut queue, NOW);
     answer(&mut queue, 1, REFUSED, NOW);
     assert!(take(&mut queue, NOW).is_empty());
-    queue.retry_now(NOW);
+    queue.retry_now(Pacing::Abreast, NOW);
     assert_eq!(take(&mut queue, NOW), [1]);
 }
 
-proptest! {
-    /// Whatever a receiver answers, each message is accepted exactly once, and of one alert in order unless refused
-    /// or tried in vain too often.
-    #[test]
-    fn every_message_arrives_once(
-        numbers in prop::collection::vec(1..6_u64, 1..40),
-        answers in prop::collection::vec(0..4_u8, 0..200),
-        jitter: u64,
-    ) {
-        let mut queue = Queue::default();
-        for (order, number) in (1..).zip(&numbers) {
-            queue.offer(message(order, *number, Notice::Open), NOW);
-        }
-        let mut answers = answers.into_iter();
-        let mut now = NOW;
-        let mut accepted: Vec<u64> = Vec::new();
-        let mut may_overtake = false;
-        let mut failures = HashMap::<u64, u32>::new();
-        while queue.waiting() > 0 {
-            let Some(sent) = queue.next(now) else {
-                let wake = queue.wake_at().expect("something waits, so there is a next time");
-                let turned = queue.turned(now);
-                prop_assert!(wake > now || turned.is_some());
-                now = now.max(wake);
-                continue;
-            };
-            let answer = match answers.next() {
-                Some(0) => Answer::None,
-                Some(1) => BUSY,
-                Some(2) => REFUSED,
-                _ => Answer::Accepted,
-            };
-            if answer != Answer::Accepted {
-                let failures = failures.entry(sent.order).or_default();
-                *failures += 1;
-                may_overtake |= answer == REFUSED || *failures >= FAILING_TRIES;
-            }
-            if queue.answered(sent.key, answer, jitter, now).is_some() {
-                accepted.push(sent.order);
-            }
-        }
-        let mut all = accepted.clone();
-        all.sort_unstable();
-        prop_assert_eq!(all, (1..=numbers.len() as u64).collect::<Vec<_>>());
-        for number in 1..6 {
-            let of_one: Vec<u64> = accepted
-                .iter()
-                .copied()
-                .filter(|order| numbers[*order as usize - 1] == number)
-                .collect();
-            prop_assert!(may_overtake || of_one.is_sorted());
-        }
-    }
+#[test]
+fn the_first_refusal_of_a_message_is_told_and_no_other() {
+    let mut queue = queue([message(1, 7, Notice::Open)]);
+    queue.offer_unlogged(message(2, 8, Notice::Open), NOW);
+    take(&mut queue, NOW);
+    let first = Verdict::Refused {
+        key: key(1),
+        http_status: 400,
+    };
+    assert_eq!(answer(&mut queue, 1, REFUSED, NOW), [first]);
+    // Nothing in the log could be looked up by it.
+    assert_eq!(answer(&mut queue, 2, REFUSED, NOW), []);
+    let again = NOW.plus_ms(RETRY_REFUSED.max_ms);
+    assert_eq!(take(&mut queue, again), [1, 2]);
+    assert_eq!(answer(&mut queue, 1, REFUSED, again), []);
+    assert_eq!(
+        answer(&mut queue, 2, Answer::Accepted, again),
+        [Verdict::Accepted {
+            key: key(2),
+            logged: Logged::No,
+            carried_by: None
+        }]
+    );
+}
+
+#[test]
+fn a_destination_may_become_another_kind_while_something_is_under_way() {
+    let mut queue = queue((1..=3).map(|order| message(order, order, Notice::Open)));
+    assert_eq!(take(&mut queue, NOW), [1, 2, 3]);
+    queue.offer(message(4, 4, Notice::Open), NOW);
+    queue.retry_now(Pacing::Paced, NOW);
+    assert_eq!(queue.next(NOW), None, "one at a time");
+    answer(&mut queue, 1, BUSY, NOW);
+    answer(&mut queue, 2, Answer::Accepted, NOW);
+    assert_eq!(answer(&mut queue, 3, REFUSED, NOW).len(), 1);
+    let later = NOW.plus_ms(PAGE_SPACING_MS);
+    let orders = |batch: Vec<Message>| batch.iter().map(|one| one.order).collect::<Vec<_>>();
+    assert_eq!(queue.next(later).map(orders), Some(vec![1, 4]));
+    queue.retry_now(Pacing::Abreast, later);
+    assert_eq!(take(&mut queue, later), [3]);
+    assert_eq!(answer(&mut queue, 1, Answer::Accepted, later).len(), 2);
+    assert_eq!(
+        answer(&mut queue, 3, Answer::Accepted, later),
+        [accepted(3)]
+    );
+    assert_eq!(queue.waiting(), 0);
 }

@@ -9,9 +9,11 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use vigie_core::{
     alert::Message,
+    destination::Destination,
     digest::Digest,
     fleet::State as Fleet,
-    id::{ReceiverName, SenderName},
+    id::SenderName,
+    routing::Ground,
     rules::Rules,
     time::{Elapsed, Now, Wall},
     token::TokenSecret,
@@ -41,7 +43,7 @@ struct Silent;
 impl Courier for Silent {
     fn take(&self, _: Vec<Message>) {}
     fn take_unlogged(&self, _: Vec<Message>) {}
-    fn refill(&self, _: &ReceiverName, _: Vec<Message>) {}
+    fn refill(&self, _: &Destination, _: Vec<Message>) {}
 }
 
 /// A collector without its door, whose engine runs.
@@ -95,13 +97,13 @@ impl House {
         let (engine, handle, _) = Engine::new(Parts {
             store: SqliteStore::open(dir.path()).await.unwrap(),
             state: Fleet::default(),
-            rules: Arc::new(Rules {
-                silent_after_ms: 120_000,
-                services: Default::default(),
-                groups: Default::default(),
-                receivers: Default::default(),
-                routes: Vec::new(),
-            }),
+            ground: Ground {
+                rules: Arc::new(Rules {
+                    silent_after_ms: 120_000,
+                    ..Rules::default()
+                }),
+                ..Ground::default()
+            },
             tzdata: String::new(),
             collector: "c".to_owned(),
             clock: Arc::clone(&clock) as _,
@@ -123,6 +125,7 @@ impl House {
             latest: Arc::new(Latest::new(latest::Limits::default())),
             samples: Arc::default(),
             intake: Arc::new(metrics::Intake::new(metrics::Limits::default())),
+            alerts: Arc::new(crate::ingest::alerts::Desks::new(NOW)),
         });
         Self {
             _dir: dir,

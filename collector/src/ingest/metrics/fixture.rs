@@ -16,14 +16,16 @@ use tokio::sync::{mpsc, watch};
 use tower_service::Service as _;
 use vigie_core::{
     alert::Message,
+    destination::Destination,
     digest::Digest,
     entry::Head,
     fleet::{
         State as Fleet,
         state::{Key, Node, Sender},
     },
-    id::{NodeName, ReceiverName},
+    id::NodeName,
     remote_write::{Sample, WRITE_PATH, v1},
+    routing::Ground,
     rules::Rules,
     time::{Elapsed, Wall},
 };
@@ -47,7 +49,7 @@ pub(super) struct Silent;
 impl Courier for Silent {
     fn take(&self, _: Vec<Message>) {}
     fn take_unlogged(&self, _: Vec<Message>) {}
-    fn refill(&self, _: &ReceiverName, _: Vec<Message>) {}
+    fn refill(&self, _: &Destination, _: Vec<Message>) {}
 }
 
 /// A collector that knows the nodes `app-01` and `app-02`, the sender `prom`, and one of each that is denied.
@@ -182,13 +184,13 @@ impl Bench {
         let (engine, handle, _) = Engine::new(Parts {
             store: SqliteStore::open(dir.path()).await.unwrap(),
             state: Fleet::default(),
-            rules: Arc::new(Rules {
-                silent_after_ms: 120_000,
-                services: Default::default(),
-                groups: Default::default(),
-                receivers: Default::default(),
-                routes: Vec::new(),
-            }),
+            ground: Ground {
+                rules: Arc::new(Rules {
+                    silent_after_ms: 120_000,
+                    ..Rules::default()
+                }),
+                ..Ground::default()
+            },
             tzdata: String::new(),
             collector: "c".to_owned(),
             clock: Arc::clone(&clock) as _,
@@ -208,6 +210,7 @@ impl Bench {
             latest: Arc::new(crate::latest::Latest::new(crate::latest::Limits::default())),
             samples: Arc::default(),
             intake: Arc::new(Intake::new(limits)),
+            alerts: Arc::new(crate::ingest::alerts::Desks::new(NOW)),
         });
         let bench = Self {
             dir,

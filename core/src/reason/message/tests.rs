@@ -249,6 +249,30 @@ fn sentences_read_as_a_person_would_write_them() {
             json!({"got": 503}),
             "réponse HTTP 503 au lieu de ?",
         ),
+        (
+            French,
+            "vigie.exercise",
+            json!({"receiver": "astreinte"}),
+            "exercice pour le destinataire astreinte : rien n'est en panne",
+        ),
+        (
+            English,
+            "receiver.unreachable",
+            json!({"receiver": "astreinte"}),
+            "nobody of receiver astreinte can be reached",
+        ),
+        (
+            English,
+            "sender.alert",
+            json!({"name": "HighLatency", "sender": "prometheus", "job": "portail"}),
+            "alert HighLatency of prometheus",
+        ),
+        (
+            French,
+            "sender.silent",
+            json!({"name": "HighLatency", "sender": "prometheus"}),
+            "prometheus ne dit plus rien de son alerte HighLatency : peut-être finie, peut-être pas",
+        ),
     ];
     for (language, reason, given, expected) in table {
         assert_eq!(render(language, reason, &facts(given)), expected);
@@ -297,7 +321,50 @@ fn numbers_units_and_times_follow_the_language() {
     assert_eq!(milli(English, 45), "0.05");
     assert_eq!(milli(French, 12_000), "12");
     assert_eq!(milli(English, i64::MIN).chars().next(), Some('-'));
-    assert_eq!(time(French, Wall(i64::MAX)), None);
+    assert_eq!(time(French, None, Wall(i64::MAX)), None);
+}
+
+/// Zones are values in core; a test takes them from the machine like the programs do.
+#[expect(clippy::disallowed_methods, reason = "the test plays the program")]
+fn zone(name: &str) -> Option<TimeZone> {
+    TimeZone::get(name).ok()
+}
+
+#[test]
+fn times_are_told_in_the_readers_zone() {
+    let given = facts(json!({"last_contact": "2026-11-22T23:04:31.207Z"}));
+    let table = [
+        (None, "2026-11-22 23:04 UTC"),
+        (zone("Europe/Paris"), "2026-11-23 00:04"),
+        (zone("America/Martinique"), "2026-11-22 19:04"),
+    ];
+    for (zone, told) in table {
+        assert_eq!(
+            render_in(Language::English, zone.as_ref(), "node.silent", &given),
+            format!("no news of the node since {told}")
+        );
+    }
+    // 25 October 2026, 00:30 UTC: 02:30 in Paris for the first time.
+    let paris = zone("Europe/Paris");
+    assert_eq!(
+        time(Language::French, paris.as_ref(), Wall(1_792_888_200_000)).as_deref(),
+        Some("25/10/2026 02:30 (UTC+2)")
+    );
+}
+
+#[test]
+fn offsets_are_written_from_utc() {
+    let table = [
+        (0, "UTC"),
+        (3_600, "UTC+1"),
+        (-10_800, "UTC-3"),
+        (-12_600, "UTC-3:30"),
+        (20_700, "UTC+5:45"),
+    ];
+    for (seconds, text) in table {
+        let of = jiff::tz::Offset::from_seconds(seconds).ok();
+        assert_eq!(of.map(offset).as_deref(), Some(text));
+    }
 }
 
 #[test]

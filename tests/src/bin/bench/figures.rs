@@ -39,7 +39,7 @@ pub fn show(what: &str, value: f64, unit: &str, at_most: f64) {
 pub fn spread(what: &str, mut samples_ms: Vec<f64>, limit: &str) {
     samples_ms.sort_by(f64::total_cmp);
     println!(
-        "  {what}: median {:.1} ms, p99 {:.1} ms, max {:.1} ms over {}  ({limit})",
+        "  {what}: median {:.2} ms, p99 {:.2} ms, max {:.2} ms over {}  ({limit})",
         percentile(&samples_ms, 50),
         percentile(&samples_ms, 99),
         samples_ms.last().copied().unwrap_or(f64::NAN),

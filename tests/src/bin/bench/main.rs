@@ -4,18 +4,25 @@
 //! a figure is worth reading with its machine beside it. That is also why peers run in the same run, under the same load:
 //! ratios carry over to other machines.
 
+mod accepted;
 mod agent;
 mod alerts;
+mod decisions;
 mod figures;
 mod fleet;
 mod ingest;
 mod load;
 mod meter;
+mod parties;
 mod probes;
+mod sink;
+mod storm;
 
 use vigie_tests::harness::shipped;
 
 fn main() {
+    // Who speaks plain HTTP to a peer makes a client that wants to know, too. Fails only if it is known already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -29,6 +36,15 @@ async fn measure() {
     programs();
     if is_wanted("alerts") {
         alerts::measure().await;
+    }
+    if is_wanted("accepted") {
+        accepted::measure().await;
+    }
+    if is_wanted("storm") {
+        storm::measure().await;
+    }
+    if is_wanted("decisions") {
+        decisions::measure();
     }
     if is_wanted("fleet") {
         fleet::measure().await;
@@ -51,5 +67,10 @@ fn programs() {
     println!("programs");
     figures::size(&shipped("vigie-agent"), Some(8.0));
     figures::size(&shipped("vigie-collector"), None);
-    figures::versions(&["prometheus", "prometheus-node-exporter", "victoria-metrics"]);
+    figures::versions(&[
+        "prometheus",
+        "prometheus-alertmanager",
+        "prometheus-node-exporter",
+        "victoria-metrics",
+    ]);
 }

@@ -1,0 +1,469 @@
+//! Acknowledging from where a message is read: a port that serves the page behind its link, and nothing else.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /a/TOKEN` | what the link is about, with a button; changes nothing, however often a mail scanner follows it |
+//! | `POST /a/TOKEN` | says that whoever reads that destination is on it, and shows what became of it |
+//! | all else | 404 |
+//!
+//! The port may be open to the world, so what a stranger can have of it is one hash for each guess: a token that this
+//! collector did not write is refused before anything is asked ([`link`]). The engine is asked for valid links only, a few
+//! at a time. Connections are few and short, each carries one request, and no body is read.
+//!
+//! Until there are accounts, the link is the proof of who acts: whoever can read the messages of a destination can
+//! acknowledge what it was told, and nothing more. Tokens are not logged. Nothing is kept here; dropping the future closes
+//! everything, and an acknowledgement under way is then in the log or not, as its page would have said.
+
+pub mod link;
+mod page;
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use http::{HeaderMap, Request, StatusCode, Uri};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::{ServerConfig, server::NoServerSessionStorage};
+use serde_json::Value;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream},
+    sync::{Mutex, Semaphore},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+use tower_service::Service as _;
+use tracing::{debug, info, warn};
+use vigie_core::{
+    alert::Actor,
+    fleet::{Answered, Event},
+    reason::message::Language,
+    time::Elapsed,
+};
+use vigie_platform::{
+    clock::Clock,
+    settings_file::ReadSecretError,
+    tls::{HotCredential, SecretKey, TlsError, load_certificates, provider},
+};
+
+use self::{
+    link::{LinkRefused, Linked, Links, PATH},
+    page::{Page, Row, Said},
+};
+use crate::{
+    engine::{Handle, Refusal},
+    settings::{self, AcknowledgeTls},
+    status::{NotTold, ToldAlert, told_by},
+};
+
+/// Connections at a time: a whole team and its mail scanners. More wait in the kernel.
+const CONNECTIONS_MAX: usize = 128;
+
+/// How long a client may take to say what it wants.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a TLS handshake may take: two round trips, even on a telephone in a cellar.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may live: one request, of which the engine may take up to a commit's five seconds.
+const CONNECTION_MAX: Duration = Duration::from_secs(20);
+
+/// Room for a request's head; hyper takes no less.
+const HEAD_LEN_MAX: usize = 8 * 1024;
+
+/// Headers of a request; browsers send about twenty.
+const HEADERS_MAX: usize = 64;
+
+/// Questions to the engine at a time. A snapshot of a large fleet costs it milliseconds.
+const QUESTIONS_MAX: usize = 2;
+
+/// How long a snapshot is used for pages that change nothing.
+const SNAPSHOT_KEPT_MS: u64 = 1_000;
+
+/// How long to wait after an error of accepting, such as too many open files, which does not pass at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// Who knows what was told, and decides what an acknowledgement comes to: the engine, or a stand-in in tests.
+pub trait Desk: Send + Sync + 'static {
+    /// The fleet as it is; `None` when it cannot be said now.
+    fn status(&self) -> impl Future<Output = Option<Value>> + Send;
+
+    /// Has something done and waits until it is in the log.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn perform(
+        &self,
+        event: Event,
+    ) -> impl Future<Output = Result<Option<Answered>, Refusal>> + Send;
+}
+
+impl Desk for Handle {
+    async fn status(&self) -> Option<Value> {
+        Self::status(self).await
+    }
+
+    async fn perform(&self, event: Event) -> Result<Option<Answered>, Refusal> {
+        Self::perform(self, event).await
+    }
+}
+
+/// The port cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The system refuses it.
+    #[error("cannot listen for acknowledgements on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The key cannot be read.
+    #[error("cannot read the key for acknowledgements")]
+    Key {
+        /// Why; names the file.
+        #[source]
+        source: ReadSecretError,
+    },
+    /// Certificate and key cannot be used.
+    #[error("cannot prove on the port for acknowledgements who we are")]
+    Tls {
+        /// Why; names the file.
+        #[source]
+        source: TlsError,
+    },
+}
+
+/// The port, bound and not yet served.
+pub struct Acknowledge<D = Handle> {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    counter: Arc<Counter<D>>,
+}
+
+/// What answers requests.
+struct Counter<D> {
+    links: Arc<Links>,
+    for_ms: Option<u64>,
+    desk: D,
+    clock: Arc<dyn Clock>,
+    kept: Mutex<Option<(Elapsed, Arc<Value>)>>,
+    questions: Semaphore,
+}
+
+impl<D: Desk> Acknowledge<D> {
+    /// Opens the port as the settings say. Changing them takes a restart.
+    ///
+    /// # Errors
+    /// When the system refuses the port, or certificate and key cannot be used.
+    pub async fn bind(
+        settings: &settings::Acknowledge,
+        links: Arc<Links>,
+        desk: D,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, BindError> {
+        let error = |source| BindError::Listen {
+            address: settings.listen,
+            source,
+        };
+        let tls = settings.tls.as_ref().map(tls_config).transpose()?;
+        let listener = TcpListener::bind(settings.listen).await.map_err(error)?;
+        let address = listener.local_addr().map_err(error)?;
+        Ok(Self {
+            listener,
+            address,
+            tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))),
+            counter: Arc::new(Counter {
+                links,
+                for_ms: settings
+                    .expires
+                    .map(|expires| u64::try_from(expires.as_millis()).unwrap_or(u64::MAX)),
+                desk,
+                clock,
+                kept: Mutex::new(None),
+                questions: Semaphore::new(QUESTIONS_MAX),
+            }),
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until dropped.
+    pub async fn serve(self) {
+        let routes = router(self.counter);
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut connections = JoinSet::new();
+        loop {
+            while connections.try_join_next().is_some() {}
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
+                return;
+            };
+            match self.listener.accept().await {
+                Ok((stream, peer)) => {
+                    let (tls, routes) = (self.tls.clone(), routes.clone());
+                    connections.spawn(async move {
+                        let _permit = permit;
+                        if timeout(CONNECTION_MAX, converse(stream, tls, routes, peer))
+                            .await
+                            .is_err()
+                        {
+                            debug!(%peer, "a connection for acknowledgements took too long");
+                        }
+                    });
+                }
+                Err(cause) => {
+                    warn!(%cause, "cannot accept a connection for acknowledgements");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+fn tls_config(tls: &AcknowledgeTls) -> Result<ServerConfig, BindError> {
+    let error = |source| BindError::Tls { source };
+    let chain = load_certificates(&tls.certificate_file).map_err(error)?;
+    let pem = tls
+        .key_file
+        .read()
+        .map_err(|source| BindError::Key { source })?;
+    let path = tls.key_file.path().display().to_string();
+    let key = SecretKey::parse(pem.expose(), &path).map_err(error)?;
+    let own = Arc::new(HotCredential::new(chain, &key).map_err(error)?);
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|source| BindError::Tls {
+            source: TlsError::Build { source },
+        })?
+        .with_no_client_auth()
+        .with_cert_resolver(own);
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+async fn converse(stream: TcpStream, tls: Option<TlsAcceptor>, routes: Router, peer: SocketAddr) {
+    let Some(tls) = tls else {
+        return serve_one(stream, routes, peer).await;
+    };
+    // Not warnings: whoever reaches the port could fill the log.
+    match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve_one(stream, routes, peer).await,
+        Ok(Err(error)) => {
+            debug!(%peer, %error, "a TLS handshake for acknowledgements failed");
+        }
+        Err(_) => debug!(%peer, "a TLS handshake for acknowledgements took too long"),
+    }
+}
+
+async fn serve_one(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    routes: Router,
+    peer: SocketAddr,
+) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut routes = routes.clone();
+        async move {
+            let response: Result<Response, Infallible> = routes.call(request.map(Body::new)).await;
+            response
+        }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEAD_LEN_MAX)
+        .max_headers(HEADERS_MAX)
+        // One request each: an idle browser does not keep somebody else out.
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+    if let Err(error) = served {
+        debug!(%peer, %error, "a connection for acknowledgements ended badly");
+    }
+}
+
+fn router<D: Desk>(counter: Arc<Counter<D>>) -> Router {
+    let nothing = || async { StatusCode::NOT_FOUND };
+    Router::new()
+        .route(&format!("{PATH}{{token}}"), get(look::<D>).post(press::<D>))
+        .fallback(nothing)
+        .method_not_allowed_fallback(nothing)
+        .with_state(counter)
+}
+
+/// The token as it stands in the path. Percent-encoded it is another text, and no link.
+fn token(uri: &Uri) -> &str {
+    uri.path().strip_prefix(PATH).unwrap_or_default()
+}
+
+/// What a link is about. Changes nothing. Also answers HEAD, without the page.
+async fn look<D: Desk>(
+    State(counter): State<Arc<Counter<D>>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let language = page::language(&headers);
+    let linked = match counter.read(token(&uri)) {
+        Ok(linked) => linked,
+        Err(said) => return Page::bare(language, said).into_response(),
+    };
+    let told = match counter.told(&linked, Freshness::Recent).await {
+        Ok(told) => told,
+        Err(said) => return Page::bare(language, said).into_response(),
+    };
+    let said = if told.is_empty() {
+        Said::Over
+    } else if told.iter().all(|alert| alert.acknowledged_by.is_some()) {
+        Said::Taken
+    } else {
+        Said::Asked
+    };
+    counter.page(language, said, told).into_response()
+}
+
+/// Acknowledges what a link is about.
+async fn press<D: Desk>(
+    State(counter): State<Arc<Counter<D>>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let language = page::language(&headers);
+    let linked = match counter.read(token(&uri)) {
+        Ok(linked) => linked,
+        Err(said) => return Page::bare(language, said).into_response(),
+    };
+    let mut told = match counter.told(&linked, Freshness::Now).await {
+        Ok(told) => told,
+        Err(said) => return Page::bare(language, said).into_response(),
+    };
+    let said = counter.acknowledge(&linked, &mut told).await;
+    counter.page(language, said, told).into_response()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Freshness {
+    /// At most [`SNAPSHOT_KEPT_MS`] old.
+    Recent,
+    /// As it is.
+    Now,
+}
+
+impl<D: Desk> Counter<D> {
+    fn read(&self, token: &str) -> Result<Linked, Said> {
+        self.links
+            .read(token, self.clock.wall())
+            .map_err(|refused| match refused {
+                LinkRefused::Forged => Said::Void,
+                LinkRefused::Expired => Said::Expired,
+            })
+    }
+
+    /// What a link is about and is still open.
+    async fn told(&self, linked: &Linked, freshness: Freshness) -> Result<Vec<ToldAlert>, Said> {
+        let snapshot = self.snapshot(freshness).await.ok_or(Said::Unavailable)?;
+        told_by(&snapshot, linked).map_err(|why| match why {
+            NotTold::Retired => Said::Void,
+            NotTold::Unwritten => Said::Unavailable,
+        })
+    }
+
+    async fn snapshot(&self, freshness: Freshness) -> Option<Arc<Value>> {
+        let _permit = self.questions.acquire().await.ok()?;
+        // Held while the engine is asked: the others want the same answer.
+        let mut kept = self.kept.lock().await;
+        let now = self.clock.elapsed();
+        if freshness == Freshness::Recent
+            && let Some((at, snapshot)) = &*kept
+            && now.since_ms(*at) < SNAPSHOT_KEPT_MS
+        {
+            return Some(Arc::clone(snapshot));
+        }
+        let snapshot = Arc::new(self.desk.status().await?);
+        *kept = Some((now, Arc::clone(&snapshot)));
+        Some(snapshot)
+    }
+
+    /// Says that whoever reads the link's destination is on these, and notes in them who is.
+    async fn acknowledge(&self, linked: &Linked, told: &mut [ToldAlert]) -> Said {
+        if told.is_empty() {
+            return Said::Over;
+        }
+        let by = Actor::Link(linked.to.clone());
+        let event = Event::Acknowledged {
+            // As the page shows them, and not by the link: what is told meanwhile was not seen by whoever pressed.
+            numbers: told.iter().map(|alert| alert.number).collect(),
+            by: by.clone(),
+            for_ms: self.for_ms,
+        };
+        let permit = self.questions.acquire().await;
+        let answered = self.desk.perform(event).await;
+        drop(permit);
+        // What was kept says nothing of this yet.
+        *self.kept.lock().await = None;
+        match answered {
+            Ok(Some(Answered::Acknowledged { numbers, before })) => {
+                for alert in told {
+                    if numbers.contains(&alert.number) {
+                        alert.acknowledged_by = Some(by.clone());
+                    } else if let Some((_, first)) =
+                        before.iter().find(|(number, _)| *number == alert.number)
+                    {
+                        alert.acknowledged_by = Some(first.clone());
+                    }
+                }
+                if numbers.is_empty() {
+                    return Said::Before;
+                }
+                info!(to = %linked.to, ?numbers, "acknowledged by a link");
+                Said::Now
+            }
+            Ok(Some(Answered::NothingThere)) => Said::Over,
+            // Anything else is no acknowledgement, and must not look like one.
+            Ok(_) | Err(_) => Said::Unavailable,
+        }
+    }
+
+    fn page(&self, language: Language, said: Said, told: Vec<ToldAlert>) -> Page {
+        let rows = match said {
+            // They are over, or it is not known how they stand.
+            Said::Over | Said::Unavailable => Vec::new(),
+            _ => told.into_iter().map(Row::from).collect(),
+        };
+        Page {
+            language,
+            said,
+            rows,
+            for_ms: self.for_ms,
+        }
+    }
+}
+
+impl From<ToldAlert> for Row {
+    fn from(told: ToldAlert) -> Self {
+        Self {
+            number: told.number,
+            services: told.services,
+            status: told.status,
+            is_exercise: told.is_exercise,
+            by: told.acknowledged_by,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
