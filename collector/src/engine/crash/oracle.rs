@@ -373,11 +373,11 @@ fn quiet_after_acknowledgement(tally: &mut Tally, accepted: &[Accepted], witness
                         telling.number == *number && telling.notice == Notice::Again
                     })
             });
-            let is_worse = accepted.iter().any(|accepted| {
-                accepted.message.at > asked.at
-                    && accepted.message.telling().is_some_and(|telling| {
-                        telling.number == *number && telling.notice == Notice::Worse
-                    })
+            let alert = again.and_then(|again| Some(&again.message.telling()?.alert));
+            let is_worse = witness.heard.iter().any(|heard| {
+                Some(&heard.key) == alert
+                    && heard.status == Status::Critical
+                    && heard.answered >= asked.at
             });
             tally.require(again.is_none() || is_worse, || {
                 format!(
