@@ -86,8 +86,11 @@ impl Step<'_> {
         for receiver in &placement.hold {
             self.hold(key, receiver, &subject, route);
         }
+        let mut is_nobodys = cause == Cause::Reopened;
         if let Some(acknowledgement) = &alert.acknowledged {
             if alert.status.rank() > acknowledgement.status.rank() {
+                // Whoever knew it as loud as this before took it that somebody is on it.
+                is_nobodys = true;
                 self.forget_acknowledgement(key, UnacknowledgedBecause::Worse);
             } else {
                 if cause == (Cause::Edge { is_closing: true }) {
@@ -117,7 +120,7 @@ impl Step<'_> {
                 Some(told) if alert.status.rank() > told.status.rank() => {
                     self.begin_telling(key, receiver, Notice::Worse, route);
                 }
-                Some(_) if cause == Cause::Reopened => {
+                Some(_) if is_nobodys => {
                     self.begin_telling(key, receiver, Notice::Again, route);
                 }
                 Some(told) if told.to.is_empty() => {

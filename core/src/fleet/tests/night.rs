@@ -835,6 +835,22 @@ fn details_reach_a_message_that_waits_whatever_shared_its_commit() {
 }
 
 #[test]
+fn what_somebody_took_on_as_a_warning_is_told_when_it_is_critical_again() {
+    let (mut collector, mut agents) = night("2026-11-26 10:00", ground());
+    collector.settles(&mut agents[0], "portail", Status::Critical);
+    collector.settles(&mut agents[0], "portail", Status::Warning);
+    collector.acknowledges("portail");
+    collector.messages();
+    collector.passes(MINUTE);
+    collector.settles(&mut agents[0], "portail", Status::Critical);
+    assert_eq!(
+        collector.messages(),
+        ["equipe again app-01 portail/ critical http.status"]
+    );
+    collector.replays();
+}
+
+#[test]
 fn ended_words_of_an_exercise_are_its_own() {
     assert_eq!(
         serde_json::to_value(Ended::Exercised).unwrap(),
