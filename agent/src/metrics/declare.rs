@@ -214,22 +214,27 @@ impl Measured {
 }
 
 impl Declare<'_> {
+    /// A whole number that goes up and down. The name must be free, and a name of Prometheus'.
     pub fn int_gauge(&self, name: &str, help: &str) -> Result<IntGauge, DeclareError> {
         self.alone(name, help, IntGauge::new(name, help))
     }
 
+    /// A whole number that only goes up. The name must be free, and a name of Prometheus'.
     pub fn int_counter(&self, name: &str, help: &str) -> Result<IntCounter, DeclareError> {
         self.alone(name, help, IntCounter::new(name, help))
     }
 
+    /// A number that goes up and down. The name must be free, and a name of Prometheus'.
     pub fn gauge(&self, name: &str, help: &str) -> Result<Gauge, DeclareError> {
         self.alone(name, help, Gauge::new(name, help))
     }
 
+    /// A number that only goes up. The name must be free, and a name of Prometheus'.
     pub fn counter(&self, name: &str, help: &str) -> Result<Counter, DeclareError> {
         self.alone(name, help, Counter::new(name, help))
     }
 
+    /// Whole numbers that go up and down, one for each set of `labels`. The name must be free, and a name of Prometheus'.
     pub fn int_gauges(
         &self,
         name: &str,
@@ -239,6 +244,7 @@ impl Declare<'_> {
         self.family(name, help, labels, IntGaugeVec::new)
     }
 
+    /// Numbers that go up and down, one for each set of `labels`. The name must be free, and a name of Prometheus'.
     pub fn gauges(
         &self,
         name: &str,
@@ -248,6 +254,7 @@ impl Declare<'_> {
         self.family(name, help, labels, GaugeVec::new)
     }
 
+    /// Whole numbers that only go up, one for each set of `labels`. The name must be free, and a name of Prometheus'.
     pub fn int_counters(
         &self,
         name: &str,

@@ -285,14 +285,9 @@ fn plays(acts: Vec<Act>) {
     collector.replays();
 }
 
-/// Enough for every change; a longer run is asked for as of any other property.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "tests may be asked to run longer"
-)]
+/// 48 of the usual 256: each is a long night. `PROPTEST_CASES` asks for more, as of any other property.
 fn cases() -> u32 {
-    let asked = std::env::var("PROPTEST_CASES").ok();
-    asked.and_then(|cases| cases.parse().ok()).unwrap_or(48)
+    ProptestConfig::default().cases * 3 / 16
 }
 
 proptest! {
