@@ -1039,4 +1039,6 @@ fn overlaid_head(state: &State, delta: &Delta, node: &NodeName) -> vigie_core::e
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
 mod tests;

@@ -11,23 +11,22 @@ use http_body_util::BodyExt as _;
 use tokio::sync::watch;
 use tower_service::Service as _;
 use vigie_core::{
-    alert::Message,
-    destination::Destination,
     entry::Head,
     fleet::{
         State as FleetState,
         state::{Node, Sender},
     },
     remote_write::{Decoder, Limits as RequestLimits, Sample, Version, v1},
-    routing::Ground,
-    rules::Rules,
     time::Now,
 };
 use vigie_platform::clock::ManualClock;
 
 use super::*;
 use crate::{
-    engine::{Courier, Engine, Parts},
+    engine::{
+        Engine, Parts,
+        fixture::{Silent, bare_ground},
+    },
     latest::Limits,
     store::SqliteStore,
 };
@@ -187,14 +186,6 @@ fn promtool_finds_nothing_in_the_metrics_of_the_lane() {
     assert!(page.contains("vigie_series{origin=\"node\"} 0\n"));
 }
 
-struct Nobody;
-
-impl Courier for Nobody {
-    fn take(&self, _: Vec<Message>) {}
-    fn take_unlogged(&self, _: Vec<Message>) {}
-    fn refill(&self, _: &Destination, _: Vec<Message>) {}
-}
-
 /// A port with an engine behind it that knows the node `app-01`, never heard, and the sender `prometheus`.
 struct Port {
     _dir: tempfile::TempDir,
@@ -234,17 +225,11 @@ impl Port {
         let (engine, handle, engine_counters) = Engine::new(Parts {
             store: SqliteStore::open(dir.path()).await.unwrap(),
             state,
-            ground: Ground {
-                rules: Arc::new(Rules {
-                    silent_after_ms: 120_000,
-                    ..Rules::default()
-                }),
-                ..Ground::default()
-            },
+            ground: bare_ground(),
             tzdata: String::new(),
             collector: "c".to_owned(),
             clock: Arc::clone(&clock),
-            courier: Arc::new(Nobody),
+            courier: Arc::new(Silent),
             directory: Arc::default(),
             health: Arc::default(),
             probes,

@@ -17,19 +17,15 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tower_service::Service as _;
 use vigie_core::{
-    alert::Message,
-    destination::Destination,
     digest::Digest,
     entry::Head,
     fleet::{
         Delta, State as Fleet,
         state::{Key, Node, Sender},
     },
-    routing::Ground,
     rules::Rules,
     sender_alert::ALERTS_PATH,
     time::{Elapsed, Wall},
-    zones::Zones,
 };
 use vigie_platform::clock::ManualClock;
 
@@ -39,7 +35,10 @@ use super::{
 };
 use crate::{
     directory::Directory,
-    engine::{Courier, Engine, Parts},
+    engine::{
+        Engine, Parts,
+        fixture::{Silent, bare_ground},
+    },
     identity::{Pki, authority::ServerNames},
     ingest::{authenticate::Credential, entries, metrics, router},
     latest::Latest,
@@ -90,14 +89,6 @@ impl Store for Arc<Memory> {
     async fn rules(&self, _: Digest) -> Result<Option<Rules>, ReadError> {
         Ok(None)
     }
-}
-
-struct Silent;
-
-impl Courier for Silent {
-    fn take(&self, _: Vec<Message>) {}
-    fn take_unlogged(&self, _: Vec<Message>) {}
-    fn refill(&self, _: &Destination, _: Vec<Message>) {}
 }
 
 /// A collector without its door, that knows the node `app-01` and the senders `prom`, `other` and `denied`.
@@ -221,17 +212,10 @@ impl House {
         let store = Arc::new(Memory::default());
         *store.state.lock().unwrap() = fleet();
         let (_, probes) = watch::channel(None);
-        let rules = Rules {
-            silent_after_ms: 120_000,
-            ..Rules::default()
-        };
         let (engine, handle, _) = Engine::new(Parts {
             store: Arc::clone(&store),
             state: fleet(),
-            ground: Ground {
-                rules: Arc::new(rules),
-                zones: Zones::default(),
-            },
+            ground: bare_ground(),
             tzdata: String::new(),
             collector: "c".to_owned(),
             clock: Arc::clone(&clock) as _,

@@ -8,13 +8,9 @@ use serde::de::DeserializeOwned;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use vigie_core::{
-    alert::Message,
-    destination::Destination,
     digest::Digest,
     fleet::State as Fleet,
     id::SenderName,
-    routing::Ground,
-    rules::Rules,
     time::{Elapsed, Now, Wall},
     token::TokenSecret,
     wire::{ErrorBody, PublicKeyDer, SigningKey},
@@ -27,7 +23,10 @@ use vigie_platform::{
 use super::*;
 use crate::{
     directory::Directory,
-    engine::{Courier, Engine, Parts},
+    engine::{
+        Engine, Parts,
+        fixture::{Silent, bare_ground},
+    },
     identity::{Pki, authority::ServerNames},
     ingest::metrics,
     latest::{self, Latest},
@@ -37,14 +36,6 @@ use crate::{
 const NOW: Wall = Wall(1_795_374_000_000);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DOMAIN: &str = "vigie.example";
-
-struct Silent;
-
-impl Courier for Silent {
-    fn take(&self, _: Vec<Message>) {}
-    fn take_unlogged(&self, _: Vec<Message>) {}
-    fn refill(&self, _: &Destination, _: Vec<Message>) {}
-}
 
 /// A collector without its door, whose engine runs.
 struct House {
@@ -97,13 +88,7 @@ impl House {
         let (engine, handle, _) = Engine::new(Parts {
             store: SqliteStore::open(dir.path()).await.unwrap(),
             state: Fleet::default(),
-            ground: Ground {
-                rules: Arc::new(Rules {
-                    silent_after_ms: 120_000,
-                    ..Rules::default()
-                }),
-                ..Ground::default()
-            },
+            ground: bare_ground(),
             tzdata: String::new(),
             collector: "c".to_owned(),
             clock: Arc::clone(&clock) as _,

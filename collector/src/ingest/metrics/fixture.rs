@@ -15,8 +15,6 @@ use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 use tower_service::Service as _;
 use vigie_core::{
-    alert::Message,
-    destination::Destination,
     digest::Digest,
     entry::Head,
     fleet::{
@@ -25,8 +23,6 @@ use vigie_core::{
     },
     id::NodeName,
     remote_write::{Sample, WRITE_PATH, v1},
-    routing::Ground,
-    rules::Rules,
     time::{Elapsed, Wall},
 };
 use vigie_platform::clock::ManualClock;
@@ -34,7 +30,10 @@ use vigie_platform::clock::ManualClock;
 use super::*;
 use crate::{
     directory::Directory,
-    engine::{Courier, Engine, Parts},
+    engine::{
+        Engine, Parts,
+        fixture::{Silent, bare_ground},
+    },
     identity::{Pki, authority::ServerNames},
     ingest::{authenticate::Credential, router},
     store::SqliteStore,
@@ -43,14 +42,6 @@ use crate::{
 /// The moment at which all tests begin.
 pub(super) const NOW: Wall = Wall(1_795_374_000_000);
 const DAY_MS: i64 = 86_400_000;
-
-pub(super) struct Silent;
-
-impl Courier for Silent {
-    fn take(&self, _: Vec<Message>) {}
-    fn take_unlogged(&self, _: Vec<Message>) {}
-    fn refill(&self, _: &Destination, _: Vec<Message>) {}
-}
 
 /// A collector that knows the nodes `app-01` and `app-02`, the sender `prom`, and one of each that is denied.
 pub(super) struct Bench {
@@ -184,13 +175,7 @@ impl Bench {
         let (engine, handle, _) = Engine::new(Parts {
             store: SqliteStore::open(dir.path()).await.unwrap(),
             state: Fleet::default(),
-            ground: Ground {
-                rules: Arc::new(Rules {
-                    silent_after_ms: 120_000,
-                    ..Rules::default()
-                }),
-                ..Ground::default()
-            },
+            ground: bare_ground(),
             tzdata: String::new(),
             collector: "c".to_owned(),
             clock: Arc::clone(&clock) as _,
