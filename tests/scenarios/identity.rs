@@ -24,6 +24,7 @@ use vigie_tests::harness::{Agent, Collector, DrivenClock, HandAgent, Webhook, ow
 
 use crate::fleet::{fleet, hand_agent};
 
+const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// How a join was refused.
@@ -183,9 +184,33 @@ async fn a_denied_node_is_out_at_its_next_request_and_in_again_when_allowed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_expired_certificate_of_a_known_key_can_open_and_not_end_and_after_ninety_days_nothing()
 {
+    comes_back_with_an_expired_certificate(Absence::Whenever).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate_opens_alerts_also_once_its_node_was_judged_silent() {
+    comes_back_with_an_expired_certificate(Absence::JudgedBefore).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_certificate_opens_alerts_also_before_its_node_is_judged_silent() {
+    comes_back_with_an_expired_certificate(Absence::JudgedAfter).await;
+}
+
+/// What the collector makes of a node's absence before it hands in again.
+#[derive(Clone, Copy, PartialEq)]
+enum Absence {
+    JudgedBefore,
+    JudgedAfter,
+    /// As it happens: the collector looks once a second, and the node hands in at once.
+    Whenever,
+}
+
+async fn comes_back_with_an_expired_certificate(absence: Absence) {
     let clock = Arc::new(DrivenClock::new());
     let webhook = Webhook::start().await;
-    let collector = Collector::with(fleet(&["app-01"]) + &webhook.as_only_receiver())
+    let settings = "silent_after = \"1h\"\n".to_owned() + &fleet(&["app-01"]);
+    let collector = Collector::with(settings + &webhook.as_only_receiver())
         .clock(&clock)
         .start()
         .await;
@@ -194,7 +219,22 @@ async fn an_expired_certificate_of_a_known_key_can_open_and_not_end_and_after_ni
     agent.hands_in(&[down]).await;
 
     // By the collector's clock; the agent's connection stays open, for its own clock has not moved.
-    clock.jump(31 * DAY);
+    match absence {
+        Absence::Whenever => clock.jump(31 * DAY),
+        Absence::JudgedBefore => {
+            clock.jump(31 * DAY);
+            webhook.hears_line("open app-01 @node/silent").await;
+        }
+        Absence::JudgedAfter => {
+            // Heard once more while its certificate is good, and again before the hour of silence is over.
+            clock.jump(30 * DAY - HOUR / 2);
+            webhook.hears_line("open app-01 @node/silent").await;
+            agent.hands_in(&[]).await;
+            clock.jump(Duration::from_secs(2));
+            webhook.hears_line("close app-01 @node/silent").await;
+            clock.jump(HOUR * 3 / 4);
+        }
+    }
     let lines = [
         agent.finds("portail", None, Status::Ok),
         agent.finds("base", None, Status::Critical),
@@ -207,6 +247,12 @@ async fn an_expired_certificate_of_a_known_key_can_open_and_not_end_and_after_ni
         alerts.contains(&"app-01 portail critical http.status".to_owned()),
         "doubt ends nothing: {alerts:?}"
     );
+    if absence == Absence::JudgedAfter {
+        let is_silence = |alert: &String| alert.starts_with("app-01 @node/silent");
+        assert!(!alerts.iter().any(is_silence), "{alerts:?}");
+        clock.jump(2 * HOUR);
+        collector.shows("app-01", "node.silent").await;
+    }
 
     clock.jump(91 * DAY);
     let answer = agent.hand_in(&[]).await;

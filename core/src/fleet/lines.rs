@@ -8,6 +8,7 @@ use super::{
     Decision, Event, KeptBecause, Step,
     alerts::Finding,
     state::{NodePlan, StoredLine},
+    telling::Cause,
 };
 use crate::{
     alert::{AlertKey, Ended},
@@ -53,6 +54,7 @@ impl Step<'_> {
                 match Entry::read(line.to_string().as_bytes()) {
                     Ok(entry) if self.node(&node).is_some() => {
                         self.record(&event);
+                        self.hear(&node);
                         self.entry(&node, doubt, history, &entry);
                     }
                     // The caller reads lines before it hands them over and drops those of nodes that left.
@@ -83,21 +85,36 @@ impl Step<'_> {
             }
             Event::Contact {
                 ref node,
-                doubt: _,
+                doubt,
                 ref contact,
             } => {
                 let (node, contact) = (node.clone(), contact.clone());
                 let listed: BTreeSet<NotOk> = contact.not_ok.iter().cloned().collect();
-                if self.node(&node).is_some_and(|node| *node.listed != listed) {
+                let Some(row) = self.node(&node) else {
+                    return;
+                };
+                let was_unheard = row.unheard;
+                if *row.listed != listed || was_unheard {
                     self.record(&event);
                     self.edit_node(&node, |node| {
                         node.dismissed.retain(|item| listed.contains(item));
                         node.listed = Arc::new(listed);
+                        node.unheard = false;
                     });
                     self.contact(&node, &contact);
                 }
+                if was_unheard {
+                    self.release_from_silence(&node, doubt, &contact);
+                }
             }
             _ => {}
+        }
+    }
+
+    /// From now on its silence explains nothing of it, see [`super::state::Node::unheard`].
+    pub(super) fn hear(&mut self, node: &NodeName) {
+        if self.node(node).is_some_and(|row| row.unheard) {
+            self.edit_node(node, |row| row.unheard = false);
         }
     }
 
@@ -125,6 +142,20 @@ impl Step<'_> {
                         until_confirmed: false,
                     },
                 );
+            }
+        }
+    }
+
+    /// What the silence of a node, or of its site, stood for and the node now says itself has to stand for itself. Where
+    /// the contact is in doubt that is all of it: no line of such a node will end what it does not list.
+    fn release_from_silence(&mut self, node: &NodeName, doubt: bool, contact: &Contact) {
+        for key in self.alert_keys(Some(node.as_str())) {
+            let is_said = contact.not_ok.iter().any(|item| {
+                item.check.as_str() == key.check
+                    && item.object.as_deref().unwrap_or_default() == key.object
+            });
+            if (doubt || is_said) && self.is_explained_by_silence(node, &key) {
+                self.route(&key, Cause::Released);
             }
         }
     }

@@ -198,7 +198,10 @@ impl Step<'_> {
     }
 
     /// The alert that explains this one, if everybody who would be told of this one knows of that: a silent node for what
-    /// cannot be reached on it, a site that took its node's place, a service for those that need it.
+    /// nobody can report of it, a site that took its node's place, a service for those that need it.
+    ///
+    /// A node that hands in something is heard, whatever its silence is still called: a certificate in doubt, or a silence
+    /// that was judged a moment before the request came, must not make what it says nobody's.
     pub(super) fn explained_by(
         &self,
         key: &AlertKey,
@@ -209,6 +212,9 @@ impl Step<'_> {
             return None;
         }
         let of_node = key.node.parse().ok().and_then(|node: NodeName| {
+            if !self.node(&node).is_some_and(|node| node.unheard) {
+                return None;
+            }
             let silence = self.alert(&built_in(&node, "@node", "silent"));
             let is_known = |parent: &&Alert| stands_for(parent, alert, placement);
             silence.filter(is_known).or_else(|| {
@@ -222,6 +228,20 @@ impl Step<'_> {
         of_node
             .or_else(|| self.needed_that_fails(alert, placement))
             .map(|parent| parent.number)
+    }
+
+    /// Whether an alert of a node is kept quiet by the node's silence, or by that of its site.
+    pub(super) fn is_explained_by_silence(&self, node: &NodeName, key: &AlertKey) -> bool {
+        let site = self.rules.site_of(node);
+        let silences = [
+            built_in(node, "@node", "silent"),
+            AlertKey::of_collector("@site", site.as_str()),
+        ];
+        let parent = self.alert(key).and_then(|alert| alert.folded_into);
+        parent.is_some()
+            && silences
+                .iter()
+                .any(|silence| self.alert(silence).map(|silence| silence.number) == parent)
     }
 
     /// The alert of a service without which those of this one cannot work.

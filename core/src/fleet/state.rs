@@ -98,6 +98,10 @@ pub struct Node {
     /// Of these, what an operator has confirmed: no longer an alert unless it is said anew.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub dismissed: BTreeSet<NotOk>,
+    /// It was judged silent and has handed in nothing since. As long as this holds its silence may stand for other alerts:
+    /// it explains what nobody can report, and nothing that the node says itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unheard: bool,
     /// Shut out by an operator.
     pub denied: bool,
     /// An operator let it take over its own name, so that its coming amnesia is no surprise.
@@ -195,6 +199,7 @@ impl Node {
             listed: Arc::default(),
             settled: BTreeSet::new(),
             dismissed: BTreeSet::new(),
+            unheard: false,
             denied: false,
             rejoined: false,
         }

@@ -25,6 +25,7 @@ use crate::{
 mod night;
 mod nobody_forgotten;
 mod random_night;
+mod silence;
 
 /// A node as the agent would keep it: its own chain.
 #[derive(Clone)]

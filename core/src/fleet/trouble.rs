@@ -30,6 +30,7 @@ impl Step<'_> {
         match event {
             Event::NodeSilent { node, last_contact } => self.node_silent(&node, last_contact),
             Event::NodeHeard { node } => {
+                self.hear(&node);
                 self.close(&built_in(&node, "@node", "silent"), Ended::Recovered)
             }
             Event::SiteSilent {
@@ -232,6 +233,7 @@ impl Step<'_> {
             .and_then(|plan| plan.complete.as_ref())
             .map(|(_, plan)| plan.keys().map(|check| check.as_str().into()).collect())
             .unwrap_or_default();
+        self.edit_node(node, |node| node.unheard = true);
         let mut finding = self.own(Status::Critical, vigie::NODE_SILENT);
         finding.family = Family::Host;
         finding.since = last_contact;
@@ -260,6 +262,9 @@ impl Step<'_> {
             })
             .cloned()
             .collect();
+        for node in nodes {
+            self.edit_node(node, |node| node.unheard = true);
+        }
         let reason = if probes_answer {
             vigie::SITE_CUT
         } else {

@@ -130,6 +130,13 @@ pub(super) fn ground() -> Ground {
     }
 }
 
+pub(super) fn check(name: &str) -> SilenceMatch {
+    SilenceMatch {
+        check: Some(name.to_owned()),
+        ..SilenceMatch::default()
+    }
+}
+
 /// A collector with these rules at this time in Paris, nodes joined and nothing wrong.
 pub(super) fn night(start: &str, ground: Ground) -> (Collector, Vec<Agent>) {
     let (mut collector, agents) = Collector::new(&["app-01", "mx-01"]);
@@ -154,6 +161,21 @@ impl Collector {
     pub(super) fn until(&mut self, text: &str) {
         let ms = at(text).0 - self.now.wall.0;
         self.passes(u64::try_from(ms).unwrap());
+    }
+
+    pub(super) fn silences(&mut self, matches: SilenceMatch) {
+        self.does(Event::SilenceStarted {
+            matches,
+            reason: "connu".to_owned(),
+            for_ms: HOUR,
+            uid: 0,
+        });
+    }
+
+    pub(super) fn sorted(&mut self) -> Vec<String> {
+        let mut said = self.messages();
+        said.sort();
+        said
     }
 
     pub(super) fn settles(&mut self, agent: &mut Agent, check: &str, status: Status) {
@@ -657,15 +679,18 @@ fn what_another_alert_explains_is_told_when_that_one_ends() {
 }
 
 #[test]
-fn a_silent_node_stands_for_what_cannot_be_reached_on_it() {
+fn a_silent_node_stands_for_what_nobody_can_report_of_it() {
     let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
     let node = agents[0].name.clone();
+    // Known before, and to be told for the first time while nobody can say how it is now.
+    collector.silences(check("portail"));
+    collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.does(Event::NodeSilent {
         node: node.clone(),
         last_contact: collector.now.wall,
     });
     assert_eq!(collector.messages().len(), 1);
-    collector.settles(&mut agents[0], "portail", Status::Critical);
+    collector.does(Event::MuteEnded { mute: 1, uid: 0 });
     assert!(collector.messages().is_empty());
     collector.does(Event::NodeHeard { node });
     let mut said = collector.messages();

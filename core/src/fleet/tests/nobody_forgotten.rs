@@ -37,28 +37,6 @@ impl Collector {
         let line = agent.finds_for(check, None, status, Some(service));
         self.reads(agent, &line);
     }
-
-    fn silences(&mut self, matches: SilenceMatch) {
-        self.does(Event::SilenceStarted {
-            matches,
-            reason: "connu".to_owned(),
-            for_ms: HOUR,
-            uid: 0,
-        });
-    }
-
-    fn sorted(&mut self) -> Vec<String> {
-        let mut said = self.messages();
-        said.sort();
-        said
-    }
-}
-
-fn check(name: &str) -> SilenceMatch {
-    SilenceMatch {
-        check: Some(name.to_owned()),
-        ..SilenceMatch::default()
-    }
 }
 
 /// The database fails and is told, the portal is explained by it and is not.
@@ -121,11 +99,13 @@ fn steps_of_what_is_explained_now_stand_still_and_go_on_afterwards() {
 fn a_site_that_is_cut_stands_for_what_the_silence_of_its_nodes_stood_for() {
     let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
     let node = agents[0].name.clone();
+    collector.silences(check("portail"));
+    collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.does(Event::NodeSilent {
         node: node.clone(),
         last_contact: collector.now.wall,
     });
-    collector.settles(&mut agents[0], "portail", Status::Critical);
+    collector.does(Event::MuteEnded { mute: 1, uid: 0 });
     collector.messages();
     let site: crate::id::SiteName = "sxb".parse().unwrap();
     collector.does(Event::SiteSilent {
