@@ -19,7 +19,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use tracing::{error, info, warn};
-use vigie_core::fleet::Event;
+use vigie_decide::fleet::Event;
 use vigie_platform::{
     clock::{Clock, wait_until},
     file_watch::FileWatch,

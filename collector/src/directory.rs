@@ -13,11 +13,11 @@ use std::{
 
 use vigie_core::{
     digest::{Digest, from_hex},
-    fleet::{
-        State,
-        state::{Node, Sender},
-    },
     id::{NodeName, SenderName},
+};
+use vigie_decide::fleet::{
+    State,
+    state::{Node, Sender},
 };
 
 /// What a request handler knows of a node.

@@ -31,20 +31,22 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 use vigie_core::{
-    alert::{AlertKey, Body, Message, Notice, Telling, message_key},
     contact::Contact,
-    destination::Destination,
     digest::Digest,
     entry::{Entry, NotAnEntry},
-    fleet::{self, Answered, Delta, Event, JoinRefused, Outcome, State, state::Node},
     hand_in::{EntriesAnswer, RefusedLine},
     id::NodeName,
     log::Checkpoint,
-    presence::Presence,
     reason::vigie,
-    routing::{Case, Civil, Ground},
     status::{Criticality, Family, Status},
     time::{Elapsed, Now, Wall},
+};
+use vigie_decide::{
+    alert::{AlertKey, Body, Message, Notice, Telling, message_key},
+    destination::Destination,
+    fleet::{self, Answered, Delta, Event, JoinRefused, Outcome, State, state::Node},
+    presence::Presence,
+    routing::{Case, Civil, Ground},
 };
 use vigie_platform::clock::{Clock, wait_until};
 

@@ -23,11 +23,13 @@ use tokio::{
 };
 use tracing::{info, warn};
 use vigie_core::{
+    id::{GroupName, NodeName, ReceiverName, SenderName, ServiceName, SiteName},
+    token::Holder,
+};
+use vigie_decide::{
     alert::Actor,
     fleet::{Answered, Event},
-    id::{GroupName, NodeName, ReceiverName, SenderName, ServiceName, SiteName},
     mute::{MAINTENANCE_MAX_MS, MUTES_MAX, Place, REASON_LEN_MAX, SILENCE_MAX_MS, SilenceMatch},
-    token::Holder,
 };
 use vigie_platform::settings_file::nearest;
 

@@ -14,9 +14,11 @@ use std::{
 use serde_json::Value;
 use vigie_core::{
     digest::Digest,
+    time::{Elapsed, Now, Wall},
+};
+use vigie_decide::{
     fleet::{Delta, Event, State, step},
     routing::Ground,
-    time::{Elapsed, Now, Wall},
     zones::Zones,
 };
 

@@ -24,14 +24,11 @@ use std::{
 use jiff::tz::TimeZone;
 use serde::Serialize;
 use vigie_core::{
-    destination::Destination,
     digest::Digest,
     id::{CalendarName, GroupName, PersonName, ReceiverName, RotaName, ServiceName},
     reason::message::Language,
-    routing::Ground,
-    rules::Rules,
-    zones::Zones,
 };
+use vigie_decide::{destination::Destination, routing::Ground, rules::Rules, zones::Zones};
 use vigie_platform::{
     scrape_guard::ScrapeGuard,
     settings_file::{

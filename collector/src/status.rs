@@ -8,17 +8,19 @@ use std::{
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use vigie_core::{
+    id::{NodeName, ReceiverName},
+    reason::message::{self, Language},
+    status::{Need, Status},
+    time::{Deadline, Now, Wall},
+};
+use vigie_decide::{
     alert::{Actor, Alert, AlertKey},
     destination::Destination,
     fleet::{self, State},
-    id::{NodeName, ReceiverName},
     mute::{Muted, MutedBy, REASON_LEN_MAX, SilenceMatch},
     presence::Presence,
-    reason::message::{self, Language},
     routing::Ground,
     rules::{Rules, Subject},
-    status::{Need, Status},
-    time::{Deadline, Now, Wall},
 };
 
 use crate::acknowledge::link::{About, Linked, Mark};

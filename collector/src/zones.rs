@@ -4,7 +4,7 @@
 //! the system counts from the next start or reload; the log says which version was in force.
 
 use jiff::tz::{self, TimeZone};
-use vigie_core::zones::Zones;
+use vigie_decide::zones::Zones;
 use vigie_platform::settings_file::nearest;
 
 /// Names that are in the folder of zones, and that no setting should depend on: they mean another zone on each machine,

@@ -32,12 +32,10 @@ use std::{
 
 use aws_lc_rs::{constant_time, hmac, rand};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use vigie_core::{
+use vigie_core::{digest::Digest, id::NAME_LEN_MAX, time::Wall};
+use vigie_decide::{
     alert::{AlertKey, Message, Telling},
     destination::Destination,
-    digest::Digest,
-    id::NAME_LEN_MAX,
-    time::Wall,
 };
 use vigie_platform::{
     atomic_file::{self, ReplaceError},

@@ -41,11 +41,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 use tracing::{debug, info, warn};
-use vigie_core::{
+use vigie_core::{reason::message::Language, time::Elapsed};
+use vigie_decide::{
     alert::Actor,
     fleet::{Answered, Event},
-    reason::message::Language,
-    time::Elapsed,
 };
 use vigie_platform::{
     clock::Clock,

@@ -11,11 +11,10 @@ use axum::response::{IntoResponse, Response};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use vigie_core::{
-    alert::Actor,
-    destination::Destination,
     reason::message::{self, Language, sanitised},
     status::Status,
 };
+use vigie_decide::{alert::Actor, destination::Destination};
 
 /// Alerts named on one page; what comes beyond is counted. Nobody reads more on a telephone.
 const ROWS_MAX: usize = 50;

@@ -7,10 +7,12 @@ use reqwest::{Client, ClientBuilder, Method, header};
 use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use vigie_core::{
-    alert::{AlertKey, Message},
-    destination::Destination,
     digest::Digest,
     time::{Now, Wall},
+};
+use vigie_decide::{
+    alert::{AlertKey, Message},
+    destination::Destination,
 };
 use vigie_platform::{clock::ManualClock, settings_file::SecretFile, tls::client_config};
 

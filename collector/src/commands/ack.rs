@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use serde_json::Value;
-use vigie_core::alert::Actor;
+use vigie_decide::alert::Actor;
 use vigie_platform::{process::Exit, settings_file::parse_duration};
 
 use super::operate::{Asked, ask_at, ask_running};

@@ -8,11 +8,10 @@ use std::{ffi::OsString, fmt::Write as _, path::Path};
 
 use clap::Args;
 use serde_json::{Value, json};
-use vigie_core::{
+use vigie_core::{reason::message::Language, time::Wall};
+use vigie_decide::{
     coverage::{DAYS, GAPS_MAX, Gap, gaps},
-    reason::message::Language,
     routing::Ground,
-    time::Wall,
 };
 use vigie_platform::{
     clock::{Clock as _, SystemClock},

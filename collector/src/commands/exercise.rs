@@ -10,7 +10,8 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout_at};
-use vigie_core::{alert::Actor, id::ReceiverName};
+use vigie_core::id::ReceiverName;
+use vigie_decide::alert::Actor;
 use vigie_platform::process::Exit;
 
 use super::{
@@ -335,10 +336,10 @@ impl fmt::Display for Step {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
-    use vigie_core::{
+    use vigie_core::digest::Digest;
+    use vigie_decide::{
         alert::{Ended, Notice},
         destination::Destination,
-        digest::Digest,
         fleet::{Decision, Event},
     };
 

@@ -1,5 +1,5 @@
 //! `explain`: what would happen to an alert at a moment, by the settings as they are written now. Decides with the engine's
-//! own code ([`vigie_core::explain`]), tells nobody and writes nothing. For a service it needs settings only; for a check
+//! own code ([`vigie_decide::explain`]), tells nobody and writes nothing. For a service it needs settings only; for a check
 //! the stored plans, which it reads beside a running collector or without one.
 
 pub(super) mod instant;
@@ -18,14 +18,16 @@ use std::{
 use clap::{ArgGroup, Args};
 use serde_json::{Value, json};
 use vigie_core::{
+    id::{CheckName, NodeName, ServiceName},
+    plan::PlannedCheck,
+    status::{Environment, Family, Need, Status},
+};
+use vigie_decide::{
     calendar::Why,
     explain::{Asked, Explanation, First, Planned, explain},
     fleet::state::NodePlan,
-    id::{CheckName, NodeName, ServiceName},
-    plan::PlannedCheck,
     routing::{Ground, Standing, UNKNOWN_COUNTS_AFTER_MS, date_of},
     rules::Rules,
-    status::{Environment, Family, Need, Status},
 };
 use vigie_platform::process::Exit;
 

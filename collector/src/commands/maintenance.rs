@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use vigie_core::{
-    id::{GroupName, NodeName},
-    mute::Place,
-};
+use vigie_core::id::{GroupName, NodeName};
+use vigie_decide::mute::Place;
 use vigie_platform::process::Exit;
 
 use super::{

@@ -14,9 +14,8 @@ use jiff::{
     tz::TimeZone,
 };
 use serde_json::{Value, json};
-use vigie_core::{
-    alert::AlertKey, digest::Digest, routing::Ground, status::Status, time::Wall, zones::Zones,
-};
+use vigie_core::{digest::Digest, status::Status, time::Wall};
+use vigie_decide::{alert::AlertKey, routing::Ground, zones::Zones};
 use vigie_platform::process::Exit;
 
 use super::why::{chain, open, words};

@@ -6,11 +6,10 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use vigie_core::{
     id::{GroupName, NodeName, ServiceName, SiteName},
-    mute::SilenceMatch,
     reason::message::Language,
-    rules::Match,
     status::{Criticality, Environment, Family, Status},
 };
+use vigie_decide::{mute::SilenceMatch, rules::Match};
 use vigie_platform::process::Exit;
 
 use super::{

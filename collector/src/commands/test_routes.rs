@@ -24,13 +24,15 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 use vigie_core::{
-    explain::{Asked, Explanation, explain},
     id::{GroupName, MaintenanceName, NodeName, ReceiverName, ServiceName},
     reason::message::Language,
-    routing::Ground,
-    rules::{Rules, Subject},
     status::{Environment, Family, Need, Status},
     time::Wall,
+};
+use vigie_decide::{
+    explain::{Asked, Explanation, explain},
+    routing::Ground,
+    rules::{Rules, Subject},
 };
 use vigie_platform::{
     process::Exit,

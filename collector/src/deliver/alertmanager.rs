@@ -11,11 +11,11 @@
 
 use serde_json::{Map, Value, json};
 use vigie_core::{
-    alert::{Body, Message, Notice, Telling},
     digest::{Digest, to_hex},
     reason::message::{self, TEXT_LEN_MAX, sanitised},
-    wording::Voice,
 };
+use vigie_decide::alert::{Body, Message, Notice, Telling};
+use vigie_wording::Voice;
 
 use super::webhook;
 use crate::settings::Detail;

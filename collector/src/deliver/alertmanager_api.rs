@@ -13,11 +13,10 @@
 //! Accepted is any 2xx that is not a page for people, which is what a proxy's login would be.
 
 use serde_json::{Map, Value, json};
-use vigie_core::{
+use vigie_core::{status::Status, time::Wall};
+use vigie_decide::{
     alert::{Body, Message, Notice},
     destination::Destination,
-    status::Status,
-    time::Wall,
 };
 
 use super::{

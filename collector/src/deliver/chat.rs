@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use http::HeaderMap;
 use serde_json::{Value, json};
-use vigie_core::{alert::Message, destination::Destination};
+use vigie_decide::{alert::Message, destination::Destination};
 
 use super::{
     http::{self as outside, Endpoint, Reply, Request},

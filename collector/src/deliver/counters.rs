@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use vigie_core::destination::Destination;
+use vigie_decide::destination::Destination;
 
 use super::{queue::Answer, target::Outcome};
 

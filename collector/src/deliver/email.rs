@@ -37,13 +37,9 @@ use lettre::{
 use rustls_pki_types::ServerName;
 use tokio::time::timeout;
 use tracing::{debug, warn};
-use vigie_core::{
-    alert::Message,
-    destination::Destination,
-    digest::Digest,
-    time::Wall,
-    wording::{self, MailIds},
-};
+use vigie_core::{digest::Digest, time::Wall};
+use vigie_decide::{alert::Message, destination::Destination};
+use vigie_wording::MailIds;
 
 use super::{
     http::{secret, trust},
@@ -408,13 +404,13 @@ impl Email {
 
     /// The whole message, headers and body, ready for `DATA`.
     fn write(&self, told: &Told<'_>, batch: &[Message]) -> Option<Vec<u8>> {
-        let wording::Mail {
+        let vigie_wording::Mail {
             subject,
             text,
             html,
         } = match told.detail {
-            Detail::Full => wording::mail(told.voice, batch),
-            Detail::Minimal => wording::minimal_mail(told.voice, batch),
+            Detail::Full => vigie_wording::mail(told.voice, batch),
+            Detail::Minimal => vigie_wording::minimal_mail(told.voice, batch),
         };
         let lead = batch.first()?;
         let from = self.settings.smtp.from.address();

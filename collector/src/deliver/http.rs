@@ -18,7 +18,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::redirect;
 use tokio::time::timeout;
-use vigie_core::{destination::Destination, digest::Digest, time::Wall};
+use vigie_core::{digest::Digest, time::Wall};
+use vigie_decide::destination::Destination;
 use vigie_platform::{
     settings_file::{Secret, SecretFile},
     tls::{self, TlsError},

@@ -8,10 +8,9 @@
 //! delivered, and the destination fails visibly. It may then come twice, which is better than not at all.
 
 use http::{HeaderMap, HeaderValue, Method, header};
-use vigie_core::{
+use vigie_decide::{
     alert::{Body, Message},
     destination::Destination,
-    wording,
 };
 
 use super::{
@@ -84,7 +83,7 @@ impl HttpGateway {
     fn body(&self, told: &Told<'_>, batch: &[Message], lead: &Message) -> String {
         let said = told.chat(batch);
         let text = match told.detail {
-            Detail::Minimal => wording::brief(told.voice, batch),
+            Detail::Minimal => vigie_wording::brief(told.voice, batch),
             Detail::Full => format!("{}\n{}", said.title, said.text),
         };
         let number = match &lead.body {

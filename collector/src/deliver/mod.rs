@@ -45,12 +45,10 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 use vigie_core::{
-    alert::Message,
-    destination::Destination,
     digest::Digest,
-    fleet::Event,
     time::{Elapsed, Wall},
 };
+use vigie_decide::{alert::Message, destination::Destination, fleet::Event};
 use vigie_platform::clock::{Clock, wait_until};
 
 pub use self::{

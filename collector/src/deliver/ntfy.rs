@@ -8,10 +8,12 @@
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 use vigie_core::{
-    alert::{Message, Notice, Telling},
-    destination::Destination,
     reason::message::Language,
     status::{Criticality, Status},
+};
+use vigie_decide::{
+    alert::{Message, Notice, Telling},
+    destination::Destination,
 };
 use vigie_platform::settings_file::SecretFile;
 

@@ -13,11 +13,13 @@
 
 use serde_json::{Value, json};
 use vigie_core::{
-    alert::{Body, Message, Notice, Telling},
-    destination::Destination,
     digest::{Digest, to_hex},
     reason::message::{TEXT_LEN_MAX, sanitised},
     status::Status,
+};
+use vigie_decide::{
+    alert::{Body, Message, Notice, Telling},
+    destination::Destination,
 };
 use vigie_platform::settings_file::Secret;
 

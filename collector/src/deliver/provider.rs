@@ -18,12 +18,14 @@ use tokio::{
     time::sleep,
 };
 use vigie_core::{
-    alert::{Body, Message},
     digest::Digest,
-    held::{DigestLine, DigestNotice, Held, MuteLine},
     reason::message::Language,
     status::{Criticality, Environment, Family, Status},
     time::Wall,
+};
+use vigie_decide::{
+    alert::{Body, Message},
+    held::{DigestLine, DigestNotice, Held, MuteLine},
 };
 use vigie_platform::settings_file::SecretFile;
 
@@ -237,7 +239,7 @@ pub(super) fn digest() -> Message {
         acknowledged: false,
     };
     let line = DigestLine {
-        alert: vigie_core::alert::AlertKey {
+        alert: vigie_decide::alert::AlertKey {
             node: "db-01".to_owned(),
             check: "disques".to_owned(),
             object: "/var\u{202e}".to_owned(),

@@ -23,7 +23,8 @@ mod paced;
 
 use std::collections::{BTreeMap, HashMap};
 
-use vigie_core::{alert::Message, backoff::Backoff, digest::Digest, time::Elapsed};
+use vigie_core::{backoff::Backoff, digest::Digest, time::Elapsed};
+use vigie_decide::alert::Message;
 
 use self::{abreast::Abreast, paced::Paced};
 pub use self::{

@@ -15,17 +15,16 @@ use std::{
 };
 
 use jiff::tz::TimeZone;
-use vigie_core::{
+use vigie_core::{reason::message::Language, time::Wall};
+use vigie_decide::{
     alert::{Message, Notice, Telling},
     destination::Destination,
-    reason::message::Language,
-    time::Wall,
-    wording::{self, Chat, Voice},
 };
 use vigie_platform::{
     settings_file::{ReadSecretError, SecretFile},
     tls::TlsError,
 };
+use vigie_wording::{Chat, Voice};
 
 use super::{
     alertmanager,
@@ -160,8 +159,8 @@ impl Told<'_> {
     /// A batch in the words of a chat.
     pub(super) fn chat(&self, batch: &[Message]) -> Chat {
         match self.detail {
-            Detail::Full => wording::chat(self.voice, batch),
-            Detail::Minimal => wording::minimal_chat(self.voice, batch),
+            Detail::Full => vigie_wording::chat(self.voice, batch),
+            Detail::Minimal => vigie_wording::minimal_chat(self.voice, batch),
         }
     }
 }

@@ -13,13 +13,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 use vigie_core::{
-    alert::{AlertKey, Body, Ended, Notice, Telling},
     reason::message::Language,
     status::{Criticality, Environment, Family, Need, Status},
     time::{Now, Wall},
-    wording::Voice,
 };
+use vigie_decide::alert::{AlertKey, Body, Ended, Notice, Telling};
 use vigie_platform::{clock::ManualClock, settings_file::SecretFile};
+use vigie_wording::Voice;
 
 use super::{
     queue::{PAGE_SPACING_MS, SPACING_MS},

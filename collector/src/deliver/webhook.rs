@@ -35,12 +35,12 @@
 use std::slice;
 
 use serde_json::{Map, Value, json};
-use vigie_core::{
+use vigie_core::reason::message::{self, Language, TEXT_LEN_MAX, sanitised};
+use vigie_decide::{
     alert::{Body, Message, Telling},
     held::{DigestLine, DigestNotice},
-    reason::message::{self, Language, TEXT_LEN_MAX, sanitised},
-    wording::{self, Chat, Voice},
 };
+use vigie_wording::{Chat, Voice};
 
 use crate::settings::Detail;
 
@@ -160,8 +160,8 @@ fn minimal_digest(digest: &DigestNotice) -> Value {
 pub(super) fn said(message: &Message, voice: Voice<'_>, detail: Detail) -> Chat {
     let batch = slice::from_ref(message);
     match detail {
-        Detail::Full => wording::chat(voice, batch),
-        Detail::Minimal => wording::minimal_chat(voice, batch),
+        Detail::Full => vigie_wording::chat(voice, batch),
+        Detail::Minimal => vigie_wording::minimal_chat(voice, batch),
     }
 }
 

@@ -28,15 +28,17 @@ use tokio::{
     time::{Instant, sleep},
 };
 use vigie_core::{
-    alert::{Actor, Notice},
     contact::NotOk,
     entry::{Draft, Head, Kind, Line},
-    fleet::NodeKeys,
-    mute::SilenceMatch,
     observation::Facts,
     reason::availability,
-    rules::Rules,
     token::Holder,
+};
+use vigie_decide::{
+    alert::{Actor, Notice},
+    fleet::NodeKeys,
+    mute::SilenceMatch,
+    rules::Rules,
 };
 
 use self::world::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use vigie_core::{alert::Message, destination::Destination, routing::Ground, rules::Rules};
+use vigie_decide::{alert::Message, destination::Destination, routing::Ground, rules::Rules};
 
 use super::Courier;
 

@@ -5,11 +5,13 @@ use std::sync::atomic::AtomicBool;
 use vigie_core::{
     contact::NotOk,
     entry::{Draft, Head, Kind, Line},
-    fleet::NodeKeys,
     observation::Facts,
     reason::availability,
-    rules::{Group, Receiver, Route, Rules, Service},
     status::{Environment, Needs},
+};
+use vigie_decide::{
+    fleet::NodeKeys,
+    rules::{Group, Receiver, Route, Rules, Service},
 };
 use vigie_platform::clock::ManualClock;
 

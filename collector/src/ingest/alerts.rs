@@ -39,12 +39,10 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::LengthLimitError;
 use serde_json::{json, value::RawValue};
 use tokio::{task::JoinSet, time::timeout};
-use vigie_core::{
+use vigie_core::{id::SenderName, status::Status, time::Now};
+use vigie_decide::{
     fleet::{Event, event::SenderAlert},
-    id::SenderName,
     sender_alert::{Posted, Span},
-    status::Status,
-    time::Now,
 };
 
 use super::{

@@ -33,11 +33,11 @@ use tracing::{info, warn};
 use vigie_core::{
     contact::Signed,
     entry::Entry,
-    fleet::Event,
     hand_in::LINES_MAX,
     id::NodeName,
     time::{Elapsed, Now, Wall},
 };
+use vigie_decide::fleet::Event;
 
 use super::{Ingest, authenticate::Peer, refuse};
 use crate::{

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use http::StatusCode;
 use tracing::{error, info};
 use vigie_core::{
-    fleet::{Event, JoinRefused, NodeKeys, SenderKeys},
     token::{Holder, Role},
     wire::{JoinAnswer, JoinRequest, RenewAnswer, RenewRequest},
 };
+use vigie_decide::fleet::{Event, JoinRefused, NodeKeys, SenderKeys};
 
 use super::{Ingest, authenticate::Peer, entries, refuse, senders};
 use crate::{

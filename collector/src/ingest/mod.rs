@@ -20,9 +20,9 @@ use http::StatusCode;
 use vigie_core::{
     hand_in::{BODY_LEN_MAX, ENTRIES_PATH},
     remote_write::WRITE_PATH,
-    sender_alert::ALERTS_PATH,
     wire::{ErrorBody, JOIN_BODY_LEN_MAX, JOIN_PATH, RENEW_PATH},
 };
+use vigie_decide::sender_alert::ALERTS_PATH;
 use vigie_platform::clock::Clock;
 
 use crate::{directory::Directory, engine::Handle, identity::Pki, latest::Latest};

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use axum::response::Response;
 use http::StatusCode;
-use vigie_core::{fleet::Event, id::SenderName, time::Wall};
+use vigie_core::{id::SenderName, time::Wall};
+use vigie_decide::fleet::Event;
 
 use super::{
     Ingest,

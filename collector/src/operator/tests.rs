@@ -4,9 +4,13 @@ use std::sync::Mutex;
 
 use tokio::sync::watch;
 use vigie_core::{
+    entry::Head,
+    status::{Environment, Family, Status},
+    time::{Elapsed, Now, Wall},
+};
+use vigie_decide::{
     alert::{AlertKey, Message},
     destination::Destination,
-    entry::Head,
     fleet::{
         State,
         event::SenderAlert,
@@ -14,8 +18,6 @@ use vigie_core::{
     },
     routing::Ground,
     rules::{Group, Match, Receiver, Route, Rules},
-    status::{Environment, Family, Status},
-    time::{Elapsed, Now, Wall},
 };
 use vigie_platform::clock::ManualClock;
 
@@ -67,6 +69,7 @@ fn state() -> State {
         settled: Default::default(),
         listed: Default::default(),
         dismissed: Default::default(),
+        unheard: false,
         denied: false,
         rejoined: false,
     };

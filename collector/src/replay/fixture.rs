@@ -8,15 +8,17 @@ use vigie_core::{
     contact::{Contact, NotOk},
     digest::Digest,
     entry::{Draft, Head, Kind, Line},
-    fleet::{Delta, Event, NodeKeys, Outcome, State, step},
     id::NodeName,
     observation::{Fact, Facts, Object},
     reason::availability,
-    routing::Ground,
-    rules::Rules,
     status::Status,
     time::{Now, Wall},
     token::Holder,
+};
+use vigie_decide::{
+    fleet::{Delta, Event, NodeKeys, Outcome, State, step},
+    routing::Ground,
+    rules::Rules,
 };
 
 use crate::{

@@ -12,12 +12,12 @@ use tokio::sync::watch;
 use tower_service::Service as _;
 use vigie_core::{
     entry::Head,
-    fleet::{
-        State as FleetState,
-        state::{Node, Sender},
-    },
     remote_write::{Decoder, Limits as RequestLimits, Sample, Version, v1},
     time::Now,
+};
+use vigie_decide::fleet::{
+    State as FleetState,
+    state::{Node, Sender},
 };
 use vigie_platform::clock::ManualClock;
 
@@ -208,6 +208,7 @@ impl Port {
                 settled: Default::default(),
                 listed: Default::default(),
                 dismissed: Default::default(),
+                unheard: false,
                 denied: false,
                 rejoined: false,
             },

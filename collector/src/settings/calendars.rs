@@ -3,13 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vigie_core::{
-    calendar::{
-        Calendar,
-        holidays::{HolidaySet, Territory},
-        rule::{Dated, Window},
-    },
-    id::CalendarName,
+use vigie_core::id::CalendarName;
+use vigie_decide::calendar::{
+    Calendar,
+    holidays::{HolidaySet, Territory},
+    rule::{Dated, Window},
 };
 use vigie_platform::settings_file::{Complaint, LoadedSettings, Section};
 

@@ -4,7 +4,7 @@
 //! calendars are open, and in its service, group, site and node, of which only those count that a `match` names, and one
 //! that none names. An alert of several services, groups or sites meets more conditions than one of a single one, so what
 //! no route takes and what reaches a route is found among the single ones. A freshly unknown alert goes where a warning would
-//! ([`vigie_core::routing::UNKNOWN_COUNTS_AFTER_MS`]), and is no case of its own.
+//! ([`vigie_decide::routing::UNKNOWN_COUNTS_AFTER_MS`]), and is no case of its own.
 //!
 //! The cases are walked one property after the other, with the routes that are still possible; where the same routes were
 //! possible before, nothing new can come, and where one takes all that is left, nothing is left to ask. So the walk is
@@ -15,10 +15,8 @@ use std::{
     fmt::Display,
 };
 
-use vigie_core::{
-    rules::{Match, Route, When},
-    status::{Criticality, Environment, Family, Status},
-};
+use vigie_core::status::{Criticality, Environment, Family, Status};
+use vigie_decide::rules::{Match, Route, When};
 
 /// How many cases are looked at. More than this only come from settings that no person could check either; then a last
 /// route without conditions is demanded instead.

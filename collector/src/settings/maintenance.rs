@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vigie_core::{
+use vigie_core::id::{GroupName, MaintenanceName, NodeName};
+use vigie_decide::{
     calendar::recurring::Recurring,
-    id::{GroupName, MaintenanceName, NodeName},
     mute::{Place, REASON_LEN_MAX, Scope},
     rules::Maintenance,
 };

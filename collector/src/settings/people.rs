@@ -13,8 +13,8 @@ use jiff::civil::{Date, DateTime};
 use vigie_core::{
     id::{PersonName, RotaName},
     reason::message::Language,
-    rota::{Handoff, Override, Rota},
 };
+use vigie_decide::rota::{Handoff, Override, Rota};
 use vigie_platform::settings_file::{Complaint, LoadedSettings, Section};
 
 use super::{

@@ -13,8 +13,8 @@ use std::{
 use vigie_core::{
     id::{CalendarName, ChannelName, PersonName, ReceiverName},
     reason::message::Language,
-    rules::{self, Step},
 };
+use vigie_decide::rules::{self, Step};
 use vigie_platform::settings_file::{Complaint, LoadedSettings, Place, SecretFile, Section, Url};
 
 use super::{
@@ -351,7 +351,7 @@ fn read_step(
 }
 
 /// Everybody whose turn it can be.
-fn everybody(rota: &vigie_core::rota::Rota) -> Vec<&PersonName> {
+fn everybody(rota: &vigie_decide::rota::Rota) -> Vec<&PersonName> {
     let stand_ins = rota.overrides.iter().map(|one| &one.person);
     let mut all = Vec::new();
     for person in rota.people.iter().chain(stand_ins) {

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vigie_core::{
     id::{CalendarName, GroupName, ReceiverName, ServiceName, SiteName},
-    rules::{Match, Route, When},
     status::{Criticality, Environment, Family, Status},
 };
+use vigie_decide::rules::{Match, Route, When};
 use vigie_platform::settings_file::{Complaint, LoadedSettings, Mistake, Place, Section};
 
 use super::{LEVELS, coverage, each_once, receivers, words};

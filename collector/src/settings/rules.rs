@@ -10,9 +10,9 @@ use std::{
 
 use vigie_core::{
     id::{GroupName, NodeName, ServiceName, SiteName},
-    rules::{self, Group, Rules, Service},
     status::{Criticality, Environment, Needs},
 };
+use vigie_decide::rules::{self, Group, Rules, Service};
 use vigie_platform::settings_file::{LoadedSettings, Mistake, Place, Section};
 
 use super::{

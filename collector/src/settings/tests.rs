@@ -2,10 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use vigie_core::{
-    rules::Match,
-    status::{Criticality, Environment, Family, Needs, Status},
-};
+use vigie_core::status::{Criticality, Environment, Family, Needs, Status};
+use vigie_decide::rules::Match;
 
 use super::*;
 

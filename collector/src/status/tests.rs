@@ -1,15 +1,17 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use vigie_core::{
-    alert::{Acknowledgement, Reached, Told},
-    calendar::recurring::Recurring,
     digest::Digest,
-    held::{DigestDue, Held, HeldKey},
     id::MaintenanceName,
-    mute::{Mute, Place, Scope},
-    rules::{Maintenance, Match, Person, Receiver, Step},
     status::{Criticality, Environment, Family},
     time::Elapsed,
+};
+use vigie_decide::{
+    alert::{Acknowledgement, Reached, Told},
+    calendar::recurring::Recurring,
+    held::{DigestDue, Held, HeldKey},
+    mute::{Mute, Place, Scope},
+    rules::{Maintenance, Match, Person, Receiver, Step},
 };
 
 use super::*;
@@ -147,7 +149,7 @@ fn busy() -> State {
         alert,
     };
     let ended = Held {
-        ended: Some((NOW.wall, vigie_core::alert::Ended::Recovered)),
+        ended: Some((NOW.wall, vigie_decide::alert::Ended::Recovered)),
         ..row.clone()
     };
     state.held.insert(held_key(held), row);

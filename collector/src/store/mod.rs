@@ -13,10 +13,9 @@
 
 use std::{collections::HashSet, future::Future, path::PathBuf};
 
-use vigie_core::{
-    digest::Digest,
+use vigie_core::{digest::Digest, id::NodeName};
+use vigie_decide::{
     fleet::{Delta, State},
-    id::NodeName,
     rules::Rules,
 };
 

@@ -11,7 +11,8 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteRow},
 };
 use tokio::sync::{Mutex, MutexGuard};
-use vigie_core::{digest::Digest, fleet::state::NodePlan, id::NodeName, rules::Rules};
+use vigie_core::{digest::Digest, id::NodeName};
+use vigie_decide::{fleet::state::NodePlan, rules::Rules};
 
 use super::{
     LOG_LINES_MAX, ReadError, convert, migrations,

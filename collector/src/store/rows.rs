@@ -10,12 +10,14 @@ use std::{collections::BTreeMap, str::FromStr};
 use serde::Serialize;
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use vigie_core::{
-    alert::AlertKey,
     canonical,
     digest::Digest,
+    id::{NodeName, ReceiverName, SenderName},
+};
+use vigie_decide::{
+    alert::AlertKey,
     fleet::{Delta, state::StoredLine},
     held::HeldKey,
-    id::{NodeName, ReceiverName, SenderName},
 };
 
 /// Most rows of one statement. With four columns this is well under SQLite's 32,766 variables.

@@ -22,10 +22,9 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
 };
 use tokio::sync::Mutex;
-use vigie_core::{
-    digest::Digest,
+use vigie_core::{digest::Digest, id::NodeName};
+use vigie_decide::{
     fleet::{Delta, State, state::Meta},
-    id::NodeName,
     rules::Rules,
 };
 use vigie_platform::disk::RealDisk;

@@ -9,23 +9,25 @@ use serde_json::{Map, json};
 use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use vigie_core::{
-    alert::{Alert, AlertKey, Body, Message, Notice, Reached, Telling, Told, message_key},
-    destination::Destination,
     digest::Digest,
     entry::Head,
+    id::{NodeName, ReceiverName},
+    log,
+    plan::PlannedCheck,
+    status::{Criticality, Environment, Family, Need, Status},
+    time::{Deadline, Now, Wall},
+    token::Holder,
+};
+use vigie_decide::{
+    alert::{Alert, AlertKey, Body, Message, Notice, Reached, Telling, Told, message_key},
+    destination::Destination,
     fleet::{
         Delta, NodeKeys, State,
         state::{Key, Node, NodePlan, Sender, StoredLine, Token},
     },
     held::{DigestDue, Held, HeldKey},
-    id::{NodeName, ReceiverName},
-    log,
     mute::{Mute, Muted, Place},
-    plan::PlannedCheck,
     rules::{Receiver, Route, Rules},
-    status::{Criticality, Environment, Family, Need, Status},
-    time::{Deadline, Now, Wall},
-    token::Holder,
 };
 
 use super::{

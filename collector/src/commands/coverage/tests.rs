@@ -1,6 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use vigie_core::rules::Person;
+use vigie_decide::rules::Person;
 
 use super::*;
 use crate::commands::test_routes::tests::example;

@@ -7,9 +7,9 @@ use jiff::{
 };
 use vigie_core::{
     reason::message::{self, Language},
-    routing::Ground,
     time::Wall,
 };
+use vigie_decide::routing::Ground;
 
 /// The zone that civil times are of, by name. `None`: the settings name none.
 pub(in crate::commands) type Zone<'g> = Option<(&'g str, &'g TimeZone)>;

@@ -2,13 +2,8 @@
 
 use std::sync::Arc;
 
-use vigie_core::{
-    digest::Digest,
-    fleet::{Delta, State},
-    plan::Plan,
-    reason::message::Language,
-    time::Wall,
-};
+use vigie_core::{digest::Digest, plan::Plan, reason::message::Language, time::Wall};
+use vigie_decide::fleet::{Delta, State};
 
 use super::*;
 use crate::{

@@ -2,16 +2,18 @@
 
 use jiff::{Zoned, civil::Weekday, tz::TimeZone};
 use vigie_core::{
+    reason::message::{self, Language},
+    status::{Family, Status},
+    time::Wall,
+};
+use vigie_decide::{
     calendar::{Why, holidays::Holiday},
     destination::Destination,
     explain::{Explanation, Planned},
-    reason::message::{self, Language},
     routing::Standing,
     rules::{Match, Route, Rules, When},
-    status::{Family, Status},
-    time::Wall,
-    wording::words,
 };
+use vigie_wording::words;
 
 use super::instant::Zone;
 

@@ -1,9 +1,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use vigie_core::{
+use vigie_core::status::Status;
+use vigie_decide::{
     fleet::Event,
     mute::{Place, SilenceMatch},
-    status::Status,
 };
 
 use super::*;

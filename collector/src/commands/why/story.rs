@@ -7,13 +7,15 @@ use std::{
 
 use serde_json::{Map, Value, json};
 use vigie_core::{
-    alert::AlertKey,
-    fleet::State,
     id::{CalendarName, ReceiverName},
     reason::message::{self, Language},
+    time::Wall,
+};
+use vigie_decide::{
+    alert::AlertKey,
+    fleet::State,
     routing::{Ground, Standing},
     rules::When,
-    time::Wall,
 };
 
 use super::words;

@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use vigie_core::{alert::Actor, fleet::Event, mute::SilenceMatch, status::Status};
+use vigie_core::status::Status;
+use vigie_decide::{alert::Actor, fleet::Event, mute::SilenceMatch};
 
 use super::*;
 use crate::replay::fixture::Past;

@@ -3,16 +3,18 @@
 
 use serde_json::{Map, Value};
 use vigie_core::{
-    alert::AlertKey,
-    calendar::Why,
     canonical,
     digest::Digest,
     id::MaintenanceName,
-    mute::Scope,
     reason::message::{self, Language},
+    time::Wall,
+};
+use vigie_decide::{
+    alert::AlertKey,
+    calendar::Why,
+    mute::Scope,
     routing::{Ground, Standing},
     rules::{Match, Route, Rules, When},
-    time::Wall,
 };
 
 use crate::replay::Written;

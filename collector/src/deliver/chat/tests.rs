@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;
-use vigie_core::alert::Notice;
+use vigie_decide::alert::Notice;
 
 use super::{
     super::{

@@ -9,11 +9,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
-use vigie_core::{
-    alert::{Body, Notice},
-    reason::message::Language,
-    wording::Voice,
-};
+use vigie_core::reason::message::Language;
+use vigie_decide::alert::{Body, Notice};
+use vigie_wording::Voice;
 
 use super::{super::tests::message, *};
 use crate::settings::Smtp;

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use vigie_core::alert::Notice;
+use vigie_decide::alert::Notice;
 
 use super::{
     super::{

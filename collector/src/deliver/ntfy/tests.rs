@@ -51,7 +51,7 @@ async fn a_page_is_loud_and_has_its_button() {
 fn only_what_wakes_is_loud() {
     let with = |criticality, status, notice| {
         let mut message = message(1, 1, notice);
-        if let vigie_core::alert::Body::Alert(telling) = &mut message.body {
+        if let vigie_decide::alert::Body::Alert(telling) = &mut message.body {
             telling.criticality = criticality;
             telling.status = status;
         }

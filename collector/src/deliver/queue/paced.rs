@@ -24,11 +24,11 @@
 use std::collections::{HashMap, HashSet};
 
 use vigie_core::{
-    alert::{Body, Message, Notice},
     digest::Digest,
     status::{Criticality, Status},
     time::Elapsed,
 };
+use vigie_decide::alert::{Body, Message, Notice};
 
 use super::{
     Answer, FAILING_TRIES, Kind, Line, Place, RETRY, RETRY_REFUSED, Transmission, Waiting, asked_ms,

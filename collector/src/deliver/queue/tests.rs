@@ -2,7 +2,7 @@
 
 mod properties;
 
-use vigie_core::alert::Notice;
+use vigie_decide::alert::Notice;
 
 use super::*;
 use crate::deliver::tests::message;

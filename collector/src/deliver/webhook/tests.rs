@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use vigie_core::alert::{Actor, AlertKey, Notice};
+use vigie_decide::alert::{Actor, AlertKey, Notice};
 
 use super::{
     super::{

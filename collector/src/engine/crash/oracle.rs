@@ -3,15 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vigie_core::{
+use vigie_core::{digest::Digest, status::Status, time::Wall};
+use vigie_decide::{
     alert::{AlertKey, Body, Message, Notice},
     destination::Destination,
-    digest::Digest,
     fleet::{Answered, Delta, Event, State, step},
     held::DigestNotice,
     routing::Ground,
-    status::Status,
-    time::Wall,
 };
 
 use super::{Accepted, Heard, Run, Witness};
@@ -280,7 +278,7 @@ fn ends(
             }
         }
     }
-    let end = |to: &Destination, of: &dyn Fn(&vigie_core::alert::Telling) -> bool| {
+    let end = |to: &Destination, of: &dyn Fn(&vigie_decide::alert::Telling) -> bool| {
         accepted
             .iter()
             .filter(|accepted| accepted.message.to == *to)

@@ -19,12 +19,14 @@ use tokio::{
     time::{Instant, sleep},
 };
 use vigie_core::{
+    digest::Digest,
+    time::{Elapsed, Wall},
+};
+use vigie_decide::{
     alert::Message,
     destination::Destination,
-    digest::Digest,
     fleet::{Delta, State},
     rules::Rules,
-    time::{Elapsed, Wall},
 };
 use vigie_platform::clock::Clock;
 

@@ -13,10 +13,12 @@ use std::{
 
 use tokio::sync::{self, OwnedSemaphorePermit, Semaphore};
 use vigie_core::{
-    fleet::event::SenderAlert,
     id::SenderName,
-    sender_alert::{Span, Written},
     time::{Elapsed, Wall},
+};
+use vigie_decide::{
+    fleet::event::SenderAlert,
+    sender_alert::{Span, Written},
 };
 
 /// How many requests of one sender may be under way, the one that is being taken included: each holds its body.

@@ -6,11 +6,10 @@
 use regex_lite::{Regex, RegexBuilder};
 use serde_json::{Map, Value, json};
 use vigie_core::{
-    alert::AlertKey,
     id::SenderName,
-    sender_alert::GOOD_FOR_DEFAULT_MS,
     time::{Elapsed, Now, Wall},
 };
+use vigie_decide::{alert::AlertKey, sender_alert::GOOD_FOR_DEFAULT_MS};
 
 use super::desk::Desk;
 

@@ -19,13 +19,15 @@ use tower_service::Service as _;
 use vigie_core::{
     digest::Digest,
     entry::Head,
+    time::{Elapsed, Wall},
+};
+use vigie_decide::{
     fleet::{
         Delta, State as Fleet,
         state::{Key, Node, Sender},
     },
     rules::Rules,
     sender_alert::ALERTS_PATH,
-    time::{Elapsed, Wall},
 };
 use vigie_platform::clock::ManualClock;
 
@@ -177,6 +179,7 @@ fn fleet() -> Fleet {
         settled: Default::default(),
         listed: Default::default(),
         dismissed: Default::default(),
+        unheard: false,
         denied: false,
         rejoined: false,
     };

@@ -9,12 +9,12 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use vigie_core::{
     digest::Digest,
-    fleet::State as Fleet,
     id::SenderName,
     time::{Elapsed, Now, Wall},
     token::TokenSecret,
     wire::{ErrorBody, PublicKeyDer, SigningKey},
 };
+use vigie_decide::fleet::State as Fleet;
 use vigie_platform::{
     clock::{Clock as _, ManualClock},
     tls::parse_certificates,

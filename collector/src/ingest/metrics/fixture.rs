@@ -17,13 +17,13 @@ use tower_service::Service as _;
 use vigie_core::{
     digest::Digest,
     entry::Head,
-    fleet::{
-        State as Fleet,
-        state::{Key, Node, Sender},
-    },
     id::NodeName,
     remote_write::{Sample, WRITE_PATH, v1},
     time::{Elapsed, Wall},
+};
+use vigie_decide::fleet::{
+    State as Fleet,
+    state::{Key, Node, Sender},
 };
 use vigie_platform::clock::ManualClock;
 
@@ -143,6 +143,7 @@ fn fleet() -> Fleet {
             dismissed: Default::default(),
             denied,
             rejoined: false,
+            unheard: false,
         };
         fleet.nodes.insert(name.parse::<NodeName>().unwrap(), row);
     }

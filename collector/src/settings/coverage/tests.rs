@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use proptest::{collection::vec, option, prelude::*, sample::subsequence};
-use vigie_core::{
+use vigie_core::{status::Need, time::Wall};
+use vigie_decide::{
     calendar::Calendar,
     routing::{Case, Civil, Ground},
     rules::{Rules, Subject},
-    status::Need,
-    time::Wall,
     zones::Zones,
 };
 

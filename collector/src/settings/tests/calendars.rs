@@ -1,6 +1,6 @@
 //! `[calendar.N]` and `[maintenance.N]`.
 
-use vigie_core::{
+use vigie_decide::{
     calendar::holidays::{HolidaySet, Territory},
     mute::Scope,
 };
@@ -22,7 +22,7 @@ fn a_calendar_says_what_core_reads() {
     let settings = Folder::new(&text).settings();
     let calendar = &settings.rules.calendars["bureau"];
     assert_eq!(calendar.time_zone, "Europe/Paris");
-    let written = |lines: &[vigie_core::calendar::rule::Dated]| -> Vec<String> {
+    let written = |lines: &[vigie_decide::calendar::rule::Dated]| -> Vec<String> {
         lines.iter().map(ToString::to_string).collect()
     };
     assert_eq!(calendar.open.len(), 2);

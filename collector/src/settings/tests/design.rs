@@ -1,6 +1,6 @@
 //! The example of the design page, word for word.
 
-use vigie_core::{
+use vigie_decide::{
     calendar::holidays::{HolidaySet, Territory},
     mute::{Place, Scope},
     rota::Rota,
@@ -90,7 +90,7 @@ fn expected() -> Rules {
         confidentiality: c,
         traceability: t,
     };
-    let person = |channels: &[&str]| vigie_core::rules::Person {
+    let person = |channels: &[&str]| vigie_decide::rules::Person {
         channels: all(channels),
     };
     let night = |matches| Route {
@@ -135,7 +135,7 @@ fn expected() -> Rules {
         .into(),
         calendars: [(
             "bureau".parse().unwrap(),
-            vigie_core::calendar::Calendar {
+            vigie_decide::calendar::Calendar {
                 time_zone: "Europe/Paris".to_owned(),
                 open: all(&["Mon-Fri 08:30-18:00"]),
                 holidays: Some(HolidaySet {

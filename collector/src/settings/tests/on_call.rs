@@ -1,6 +1,6 @@
 //! `[person.N]`, `[rota.N]`, `[receiver.N]` with steps, `depends_on` and `[acknowledge]`.
 
-use vigie_core::destination::Destination;
+use vigie_decide::destination::Destination;
 
 use super::*;
 

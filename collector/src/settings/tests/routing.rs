@@ -1,6 +1,6 @@
 //! `[[route]]` by hours, holds and digests, and what must hold between routes.
 
-use vigie_core::rules::When;
+use vigie_decide::rules::When;
 
 use super::*;
 

@@ -4,14 +4,16 @@ use serde_json::json;
 use sqlx::{ConnectOptions as _, Connection as _, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use vigie_core::{
-    alert::{AlertKey, Notice, Reached},
-    destination::Destination,
     digest::Digest,
     id::ReceiverName,
     log,
-    rules::Receiver,
     status::{Need, Status},
     time::Wall,
+};
+use vigie_decide::{
+    alert::{AlertKey, Notice, Reached},
+    destination::Destination,
+    rules::Receiver,
 };
 
 use crate::store::{

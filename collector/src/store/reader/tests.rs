@@ -1,6 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use vigie_core::fleet::State;
+use vigie_decide::fleet::State;
 
 use crate::store::{
     LogReader,

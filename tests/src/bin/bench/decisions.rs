@@ -11,16 +11,18 @@ use std::{
 
 use vigie_collector::{settings, zones};
 use vigie_core::{
+    id::SenderName,
+    status::{Family, Need, Status},
+    time::{Elapsed, Now, Wall},
+};
+use vigie_decide::{
     calendar::{
         Calendar,
         holidays::{HolidaySet, Territory},
     },
     explain::{Asked, explain},
     fleet::{self, Delta, Event, State, event::SenderAlert},
-    id::SenderName,
     routing::Ground,
-    status::{Family, Need, Status},
-    time::{Elapsed, Now, Wall},
 };
 use vigie_platform::clock::{Clock as _, SystemClock};
 use vigie_tests::harness::Collector;

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use proptest::prelude::*;
-use vigie_core::alert::Ended;
+use vigie_decide::alert::Ended;
 
 use super::*;
 use crate::deliver::{

@@ -1,0 +1,742 @@
+//! What happens to the fleet, and what is decided about it: the two kinds of event that the log holds.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    alert::{Actor, AlertKey, Ended, Message, Notice},
+    destination::Destination,
+    mute::{MutedBy, Place, SilenceMatch},
+};
+use vigie_core::{
+    contact::Contact,
+    digest::Digest,
+    id::{NodeName, PersonName, ReceiverName, SenderName, SiteName},
+    status::Status,
+    time::Wall,
+    token::{Holder, Role},
+};
+
+/// Something that happened. Every event that changed anything is a line of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum Event {
+    /// The collector started, with this identity; deadlines are anchored to this boot's clock.
+    #[serde(rename = "collector.started")]
+    Started {
+        /// The collector's id.
+        collector: String,
+    },
+    /// Settings were read; their text is kept beside the log under this digest.
+    #[serde(rename = "rules.loaded")]
+    RulesLoaded {
+        /// Digest of the canonical rules.
+        sha256: Digest,
+        /// Version of the time zone data.
+        tzdata: String,
+    },
+    /// A node handed in a line that is not stored yet.
+    #[serde(rename = "entry")]
+    Entry {
+        /// From the certificate.
+        node: NodeName,
+        /// The node's certificate has expired: what it says may open or worsen, never end.
+        doubt: bool,
+        /// Below its request's head: it happened, but says nothing about now.
+        history: bool,
+        /// The line, verbatim.
+        line: Value,
+    },
+    /// A node handed in a line that cannot be taken as one; its digest stands for it.
+    #[serde(rename = "entry.refused")]
+    EntryRefused {
+        /// From the certificate.
+        node: NodeName,
+        /// Digest of the bytes.
+        sha256: Digest,
+        /// The length of the bytes.
+        len: u64,
+    },
+    /// A node said what is wrong now.
+    #[serde(rename = "contact")]
+    Contact {
+        /// From the certificate.
+        node: NodeName,
+        /// As for an entry.
+        doubt: bool,
+        /// What it said.
+        contact: Contact,
+    },
+    /// A contact's signature was wrong.
+    #[serde(rename = "contact.forged")]
+    ContactForged {
+        /// From the certificate.
+        node: NodeName,
+    },
+    /// A node has not been heard for too long.
+    #[serde(rename = "node.silent")]
+    NodeSilent {
+        /// The node.
+        node: NodeName,
+        /// When it was last heard.
+        last_contact: Wall,
+    },
+    /// A silent node was heard.
+    #[serde(rename = "node.heard")]
+    NodeHeard {
+        /// The node.
+        node: NodeName,
+    },
+    /// Most of a site fell silent together.
+    #[serde(rename = "site.silent")]
+    SiteSilent {
+        /// The site.
+        site: SiteName,
+        /// Its silent nodes.
+        nodes: Vec<NodeName>,
+        /// Whether the collector's own probes reach anything else: then the site is cut, else the collector is blind.
+        probes_answer: bool,
+    },
+    /// A site is heard again.
+    #[serde(rename = "site.heard")]
+    SiteHeard {
+        /// The site.
+        site: SiteName,
+    },
+    /// A node sends more than it may.
+    #[serde(rename = "node.flooding")]
+    NodeFlooding {
+        /// The node.
+        node: NodeName,
+        /// Requests refused so far.
+        refused: u64,
+    },
+    /// It stopped doing so.
+    #[serde(rename = "node.calm")]
+    NodeCalm {
+        /// The node.
+        node: NodeName,
+    },
+    /// A node's body claimed to be another node.
+    #[serde(rename = "node.impostor")]
+    NodeImpostor {
+        /// From the certificate.
+        node: NodeName,
+        /// What the body said.
+        claimed: String,
+    },
+    /// A node's clock went far from the collector's (or came back: `by_ms` small).
+    #[serde(rename = "node.clock")]
+    NodeClock {
+        /// The node.
+        node: NodeName,
+        /// Node minus collector, in milliseconds.
+        by_ms: i64,
+    },
+    /// A node says that it has lines, and does not hand them in.
+    #[serde(rename = "entries.withheld")]
+    EntriesWithheld {
+        /// The node.
+        node: NodeName,
+        /// The head it signed.
+        said_seq: u64,
+        /// The head it handed in.
+        has_seq: u64,
+    },
+    /// It handed them in.
+    #[serde(rename = "entries.handed_in")]
+    EntriesHandedIn {
+        /// The node.
+        node: NodeName,
+    },
+    /// A node's contact names another plan than its lines, or it has sent none.
+    #[serde(rename = "plan.differs")]
+    PlanDiffers {
+        /// The node.
+        node: NodeName,
+        /// The digest in its contact.
+        said: Option<Digest>,
+    },
+    /// They agree.
+    #[serde(rename = "plan.agrees")]
+    PlanAgrees {
+        /// The node.
+        node: NodeName,
+    },
+    /// A node uses an expired certificate of a known key.
+    #[serde(rename = "node.expired")]
+    NodeExpired {
+        /// The node.
+        node: NodeName,
+        /// When it expired.
+        not_after: Wall,
+    },
+    /// It uses a valid one again.
+    #[serde(rename = "node.valid")]
+    NodeValid {
+        /// The node.
+        node: NodeName,
+    },
+    /// An operator made a join token.
+    #[serde(rename = "token.issued")]
+    TokenIssued {
+        /// The token's public half.
+        id: String,
+        /// Digest of its secret half.
+        secret_sha256: Digest,
+        /// The only node or sender it may be used for: `node` or `sender` in the line.
+        #[serde(flatten)]
+        holder: Holder,
+        /// Whether it may take over a name that is in use.
+        replace: bool,
+        /// How long it is good, in milliseconds.
+        valid_ms: u64,
+        /// Who made it.
+        uid: u32,
+    },
+    /// A machine asks to be a node.
+    #[serde(rename = "joined")]
+    Join {
+        /// The token's public half.
+        token: String,
+        /// Digest of the secret half it presented.
+        secret_sha256: Digest,
+        /// Who it wants to be.
+        node: NodeName,
+        /// Its keys.
+        keys: NodeKeys,
+    },
+    /// A node asked for a new certificate with a new key.
+    #[serde(rename = "renewed")]
+    Renewed {
+        /// The node.
+        node: NodeName,
+        /// Its new TLS key.
+        tls_key_sha256: Digest,
+        /// The key it asked with: it must still be good when this is decided, and stays good until the new one is used.
+        /// Absent in lines from before this was written down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked_with: Option<Digest>,
+        /// When the new certificate ends.
+        not_after: Wall,
+    },
+    /// A node used its new key for the first time: older ones are void.
+    #[serde(rename = "key.used")]
+    KeyUsed {
+        /// The node.
+        node: NodeName,
+        /// The key.
+        tls_key_sha256: Digest,
+    },
+    /// An operator removed a node for good.
+    #[serde(rename = "node.retired")]
+    NodeRetired {
+        /// The node.
+        node: NodeName,
+        /// Who.
+        uid: u32,
+    },
+    /// An operator shut a node out, or let it back in.
+    #[serde(rename = "node.denied")]
+    NodeDenied {
+        /// The node.
+        node: NodeName,
+        /// Shut out or let in.
+        denied: bool,
+        /// Who.
+        uid: u32,
+    },
+    /// A program that sends metrics asks to be a sender.
+    #[serde(rename = "sender.joined")]
+    SenderJoin {
+        /// The token's public half.
+        token: String,
+        /// Digest of the secret half it presented.
+        secret_sha256: Digest,
+        /// Who it wants to be.
+        sender: SenderName,
+        /// Its key.
+        keys: SenderKeys,
+    },
+    /// A sender asked for a new certificate with a new key.
+    #[serde(rename = "sender.renewed")]
+    SenderRenewed {
+        /// The sender.
+        sender: SenderName,
+        /// Its new TLS key.
+        tls_key_sha256: Digest,
+        /// The key it asked with: it must still be good when this is decided, and stays good until the new one is used.
+        /// Absent in lines from before this was written down.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked_with: Option<Digest>,
+        /// When the new certificate ends.
+        not_after: Wall,
+    },
+    /// A sender has gone over to its new key: older ones are void.
+    #[serde(rename = "sender.key_used")]
+    SenderKeyUsed {
+        /// The sender.
+        sender: SenderName,
+        /// The key.
+        tls_key_sha256: Digest,
+    },
+    /// An operator removed a sender for good.
+    #[serde(rename = "sender.retired")]
+    SenderRetired {
+        /// The sender.
+        sender: SenderName,
+        /// Who.
+        uid: u32,
+    },
+    /// An operator shut a sender out, or let it back in.
+    #[serde(rename = "sender.denied")]
+    SenderDenied {
+        /// The sender.
+        sender: SenderName,
+        /// Shut out or let in.
+        denied: bool,
+        /// Who.
+        uid: u32,
+    },
+    /// An operator has seen what only a person can settle about a node: plan changes, chain faults, amnesia.
+    #[serde(rename = "plan.confirmed")]
+    Confirmed {
+        /// The node.
+        node: NodeName,
+        /// Who.
+        uid: u32,
+    },
+    /// The collector's wall clock stepped against its elapsed clock.
+    #[serde(rename = "clock.step")]
+    ClockStep {
+        /// By how much, in milliseconds.
+        by_ms: i64,
+    },
+    /// The wall clock is trusted again: nodes agree with it, or an operator said so.
+    #[serde(rename = "clock.trusted")]
+    ClockTrusted {
+        /// Who said so; absent when nodes agree.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+    },
+    /// A provider accepted a message. That it was read, only an acknowledgement says.
+    #[serde(rename = "delivered")]
+    Delivered {
+        /// The message.
+        key: Digest,
+        /// The message under whose name it travelled, when several went as one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        carried_by: Option<Digest>,
+    },
+    /// A provider refused a message for good. It is tried again all the same, and the next step does not wait.
+    #[serde(rename = "refused")]
+    Refused {
+        /// The message.
+        key: Digest,
+        /// What it answered.
+        http_status: u16,
+    },
+    /// A message's receiver is not in the settings any more.
+    #[serde(rename = "undeliverable")]
+    Undeliverable {
+        /// The message.
+        key: Digest,
+    },
+    /// A destination has not accepted messages for a while.
+    #[serde(rename = "delivery.failing")]
+    DeliveryFailing {
+        /// The destination.
+        receiver: Destination,
+        /// How many messages wait for it.
+        waiting: u64,
+        /// Its last answer; 0 when there was none.
+        http_status: u16,
+    },
+    /// It accepts them again.
+    #[serde(rename = "delivery.works")]
+    DeliveryWorks {
+        /// The destination.
+        receiver: Destination,
+    },
+    /// Commits failed and work again.
+    #[serde(rename = "commit.failed")]
+    CommitFailed {
+        /// How many failed.
+        count: u64,
+        /// Messages that went out although their decision was not in the log.
+        told: Vec<Message>,
+    },
+    /// Somebody says that they are on it: the steps stop.
+    #[serde(rename = "acknowledged")]
+    Acknowledged {
+        /// Alerts by their numbers: of a link those that its page showed.
+        numbers: Vec<u64>,
+        /// Who.
+        by: Actor,
+        /// How long it counts, in milliseconds; `None`: until the alert ends.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        for_ms: Option<u64>,
+    },
+    /// An operator says that nobody is on it after all.
+    #[serde(rename = "unacknowledged")]
+    Unacknowledged {
+        /// The alert.
+        number: u64,
+        /// Who.
+        uid: u32,
+    },
+    /// An operator ends an alert that nothing else would end: what a sender opened and never ended, an exercise.
+    #[serde(rename = "alert.ended")]
+    AlertEnded {
+        /// The alert.
+        number: u64,
+        /// Why, in their words.
+        reason: String,
+        /// Who.
+        uid: u32,
+    },
+    /// An operator silences alerts.
+    #[serde(rename = "silence.started")]
+    SilenceStarted {
+        /// Which.
+        matches: SilenceMatch,
+        /// Why, in their words.
+        reason: String,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+        /// Who.
+        uid: u32,
+    },
+    /// Maintenance begins.
+    #[serde(rename = "maintenance.started")]
+    MaintenanceStarted {
+        /// Of which nodes.
+        place: Place,
+        /// Why, in the operator's words.
+        reason: String,
+        /// For how long, in milliseconds.
+        for_ms: u64,
+        /// Who.
+        uid: u32,
+    },
+    /// An operator ends a silence or maintenance before its time.
+    #[serde(rename = "mute.ended")]
+    MuteEnded {
+        /// Its number.
+        mute: u64,
+        /// Who.
+        uid: u32,
+    },
+    /// An operator wants to see whether a receiver can be told. It ends when somebody acknowledges it, after half an hour,
+    /// or when an operator ends it.
+    #[serde(rename = "exercise.started")]
+    ExerciseStarted {
+        /// The receiver.
+        receiver: ReceiverName,
+        /// Who.
+        uid: u32,
+    },
+    /// A sender says how one of its alerts stands (Alertmanager's API v2).
+    #[serde(rename = "sender.alert")]
+    SenderAlert {
+        /// From the certificate.
+        sender: SenderName,
+        /// What it says.
+        alert: Box<SenderAlert>,
+    },
+    /// Time passed.
+    #[serde(rename = "deadline")]
+    Deadline,
+}
+
+/// How an alert of a sender stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SenderAlert {
+    /// Tells it from the sender's others: a digest of its labels.
+    pub fingerprint: String,
+    /// Its name, as a check's.
+    pub name: String,
+    /// How it stands; ok: it is over.
+    pub status: Status,
+    /// The service that it is about, where one of the rules' is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<vigie_core::id::ServiceName>,
+    /// Its labels, those that may be shown.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Since when, by the sender's clock.
+    pub since: Wall,
+    /// How long what it says is good without a word, in milliseconds.
+    pub good_for_ms: u64,
+}
+
+/// The public halves of a node's keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeKeys {
+    /// SHA-256 of the TLS key (SubjectPublicKeyInfo, DER).
+    pub tls_key_sha256: Digest,
+    /// Ed25519 key that signs contacts, hexadecimal.
+    pub signing_key: String,
+    /// When the certificate ends.
+    pub not_after: Wall,
+}
+
+/// The public half of a sender's key. A sender signs nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SenderKeys {
+    /// SHA-256 of the TLS key (SubjectPublicKeyInfo, DER).
+    pub tls_key_sha256: Digest,
+    /// When the certificate ends.
+    pub not_after: Wall,
+}
+
+/// Something that was decided; a line of the log after the event that caused it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "decided")]
+pub enum Decision {
+    /// An alert began.
+    #[serde(rename = "alert.opened")]
+    Opened {
+        /// Its number.
+        number: u64,
+        /// Which.
+        alert: AlertKey,
+        /// How it stands.
+        status: Status,
+        /// Why.
+        reason: String,
+    },
+    /// An alert's status changed.
+    #[serde(rename = "alert.changed")]
+    Changed {
+        /// Its number.
+        number: u64,
+        /// From.
+        from: Status,
+        /// To.
+        to: Status,
+        /// Why.
+        reason: String,
+    },
+    /// An alert ended.
+    #[serde(rename = "alert.closed")]
+    Closed {
+        /// Its number.
+        number: u64,
+        /// Why.
+        ended: Ended,
+    },
+    /// Somebody is to be told.
+    #[serde(rename = "told")]
+    Told {
+        /// The alert's number.
+        number: u64,
+        /// Whom.
+        receiver: ReceiverName,
+        /// Where.
+        to: Destination,
+        /// At which step of the receiver, from 0.
+        #[serde(default)]
+        step: u32,
+        /// What.
+        notice: Notice,
+        /// The message's key.
+        key: Digest,
+        /// Which route said so, by position; absent for a close, which follows those told.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        route: Option<u64>,
+    },
+    /// A line would have ended an alert, and does not.
+    #[serde(rename = "kept")]
+    Kept {
+        /// The alert's number.
+        number: u64,
+        /// Why not.
+        why: KeptBecause,
+    },
+    /// An alert waits for a receiver's opening.
+    #[serde(rename = "held")]
+    Held {
+        /// The alert's number.
+        number: u64,
+        /// For whom.
+        receiver: ReceiverName,
+        /// Until when, as it looks now; absent where no opening is known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Wall>,
+        /// Which route said so, by position.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        route: Option<u64>,
+    },
+    /// A receiver's digest goes out.
+    #[serde(rename = "digest")]
+    DigestMade {
+        /// Whose.
+        receiver: ReceiverName,
+        /// When it was due.
+        due: Wall,
+        /// Later than it should.
+        is_late: bool,
+        /// The message's key.
+        key: Digest,
+        /// How many lines it has.
+        lines: u64,
+    },
+    /// Nobody is told of an alert, although a route says so.
+    #[serde(rename = "muted")]
+    Muted {
+        /// The alert's number.
+        number: u64,
+        /// By what.
+        by: MutedBy,
+        /// Who would have been told at once.
+        would_tell: Vec<ReceiverName>,
+        /// For whom it would have been held.
+        would_hold: Vec<ReceiverName>,
+    },
+    /// Another alert explains this one, and everybody concerned knows of that.
+    #[serde(rename = "folded")]
+    Folded {
+        /// The alert's number.
+        number: u64,
+        /// The other's.
+        into: u64,
+    },
+    /// Somebody is on it.
+    #[serde(rename = "alert.acknowledged")]
+    AlertAcknowledged {
+        /// The alert's number.
+        number: u64,
+        /// Who.
+        by: Actor,
+    },
+    /// Nobody is on it any more.
+    #[serde(rename = "alert.unacknowledged")]
+    AlertUnacknowledged {
+        /// The alert's number.
+        number: u64,
+        /// Why.
+        why: UnacknowledgedBecause,
+    },
+    /// Somebody should be told and cannot be.
+    #[serde(rename = "skipped")]
+    Skipped {
+        /// The alert's number.
+        number: u64,
+        /// The receiver whose step it is.
+        receiver: ReceiverName,
+        /// Which step, from 0.
+        step: u32,
+        /// Who; absent when the step has nobody at all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        person: Option<PersonName>,
+    },
+    /// A silence or maintenance began.
+    #[serde(rename = "mute.began")]
+    MuteBegan {
+        /// Its number.
+        mute: u64,
+    },
+    /// A silence or maintenance is over.
+    #[serde(rename = "mute.over")]
+    MuteOver {
+        /// Its number.
+        mute: u64,
+    },
+    /// A machine may be a node.
+    #[serde(rename = "join.accepted")]
+    JoinAccepted {
+        /// The node.
+        node: NodeName,
+    },
+    /// A program may be a sender.
+    #[serde(rename = "sender.accepted")]
+    SenderAccepted {
+        /// The sender.
+        sender: SenderName,
+    },
+}
+
+/// Why an acknowledgement counts no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnacknowledgedBecause {
+    /// Its time is over.
+    Expired,
+    /// The alert got louder than what was acknowledged.
+    Worse,
+    /// An operator said so.
+    Withdrawn,
+}
+
+/// What an operator's event came to, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answered {
+    /// Alerts that are acknowledged now, and those that were already (by whom).
+    Acknowledged {
+        /// Now.
+        numbers: Vec<u64>,
+        /// Already.
+        before: Vec<(u64, Actor)>,
+    },
+    /// A silence or maintenance runs.
+    Muted {
+        /// Its number.
+        mute: u64,
+        /// Open alerts that it keeps quiet.
+        hits: Vec<u64>,
+    },
+    /// An exercise runs as this alert.
+    Exercise {
+        /// Its number.
+        number: u64,
+    },
+    /// It is done; there is nothing more to say.
+    Done,
+    /// No open alert has this number, none of a message is open any more, or no mute has it.
+    NothingThere,
+    /// Only its node, or `plan confirm`, ends this alert.
+    NotYours,
+    /// No such receiver.
+    NoSuchReceiver,
+    /// As many mutes run as may.
+    TooMany,
+}
+
+/// Why an ok line ended nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeptBecause {
+    /// Its certificate has expired.
+    Doubt,
+    /// It is history and the contact lists the object as not ok.
+    StillListed,
+    /// It does not stand in the node's chain.
+    ChainFault,
+    /// Only an operator ends this alert.
+    UntilConfirmed,
+    /// Its node lost its memory, and it is older than the failure.
+    FromBefore,
+}
+
+/// Why a join was refused. Not in the log: anybody can cause it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JoinRefused {
+    /// No such token, or not this secret.
+    #[error("the token is unknown, was used already, or has expired")]
+    UnknownToken,
+    /// The token is for another node or sender.
+    #[error("the token is for another {0}")]
+    OtherName(Role),
+    /// The token is for a node and a sender used it, or the other way round.
+    #[error("the token is for a {0}")]
+    OtherRole(Role),
+    /// The name is in use.
+    #[error(
+        "a {0} of this name has joined already; make a token with --replace to take over its name"
+    )]
+    NameInUse(Role),
+    /// The node or sender is shut out.
+    #[error("the {0} is denied")]
+    Denied(Role),
+}

@@ -1,0 +1,348 @@
+//! The decision: what a change to the fleet means, and who is told.
+//!
+//! [`step`] takes what is known, one event and the moment it happened, and puts into a [`Delta`] everything that
+//! follows: lines of the log, changed rows, messages. It has no clock, no randomness and no memory of its own, so that
+//! replaying the log's events gives the same decisions, line for line; a test does that over long random runs.
+//!
+//! One rule above all: doubt may add an alarm, never remove one.
+
+mod alerts;
+pub mod event;
+mod holding;
+mod lines;
+mod members;
+mod mutes;
+mod operators;
+mod passing;
+pub mod state;
+mod steps;
+mod telling;
+#[cfg(test)]
+mod tests;
+mod trouble;
+
+use std::{borrow::Borrow, collections::BTreeMap, iter, ops::Bound, sync::Arc};
+
+use serde_json::{Value, json};
+
+pub(crate) use self::steps::LOOKED_AT_MS;
+pub use self::{
+    alerts::subject,
+    event::{Answered, Decision, Event, JoinRefused, KeptBecause, NodeKeys, SenderKeys},
+    passing::next_deadline,
+    state::{Delta, State},
+    steps::{reach, repeat_ms},
+};
+use crate::{
+    alert::{Alert, AlertKey, Message},
+    routing::Ground,
+    rules::Rules,
+};
+use vigie_core::{
+    digest::Digest,
+    id::{NodeName, SenderName},
+    log,
+    time::Now,
+};
+
+/// What came of one event.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// What was decided, in order. Also in the delta, as lines of the log.
+    pub decisions: Vec<Decision>,
+    /// For [`Event::Join`] and [`Event::SenderJoin`]: why not.
+    pub join_refused: Option<JoinRefused>,
+    /// For [`Event::Renewed`] and [`Event::SenderRenewed`]: whoever asked is not in the fleet any more, is denied, or asked
+    /// with a key that is void by now. Nothing was written.
+    pub renewal_refused: bool,
+    /// For what an operator asked: what it came to.
+    pub answered: Option<Answered>,
+}
+
+/// Decides what `event` means. `delta` holds the events before it in the same commit.
+///
+/// An event that changes nothing leaves no line. Precondition for [`Event::Entry`] and [`Event::EntryRefused`]: the
+/// caller has dropped lines that are stored already, byte for byte, because a replay counts once.
+pub fn step(state: &State, delta: &mut Delta, ground: &Ground, event: Event, now: Now) -> Outcome {
+    let mut step = Step {
+        state,
+        delta,
+        ground,
+        rules: &ground.rules,
+        now,
+        outcome: Outcome::default(),
+    };
+    step.handle(event);
+    step.outcome
+}
+
+struct Step<'a> {
+    state: &'a State,
+    delta: &'a mut Delta,
+    ground: &'a Ground,
+    rules: &'a Arc<Rules>,
+    now: Now,
+    outcome: Outcome,
+}
+
+/// A row as the events before this one left it.
+fn row<'r, K, Q, V>(
+    changed: &'r BTreeMap<K, Option<V>>,
+    base: &'r BTreeMap<K, V>,
+    key: &Q,
+) -> Option<&'r V>
+where
+    K: Ord + Borrow<Q>,
+    Q: Ord + ?Sized,
+{
+    match changed.get(key) {
+        Some(row) => row.as_ref(),
+        None => base.get(key),
+    }
+}
+
+/// The rows from `first` on as the events before this one left them, in order of their keys: the same whether what
+/// changed them is committed already or not.
+fn rows<'r, K: Ord, V>(
+    changed: &'r BTreeMap<K, Option<V>>,
+    base: &'r BTreeMap<K, V>,
+    first: Bound<&K>,
+) -> impl Iterator<Item = (&'r K, &'r V)> + use<'r, K, V> {
+    let mut base = base.range((first, Bound::Unbounded)).peekable();
+    let mut changed = changed.range((first, Bound::Unbounded)).peekable();
+    iter::from_fn(move || {
+        loop {
+            let is_changed = match (base.peek(), changed.peek()) {
+                (_, None) => false,
+                (None, Some(_)) => true,
+                (Some((as_was, _)), Some((as_is, _))) => as_is <= as_was,
+            };
+            if !is_changed {
+                return base.next();
+            }
+            let (key, row) = changed.next()?;
+            base.next_if(|(as_was, _)| *as_was == key);
+            if let Some(row) = row {
+                return Some((key, row));
+            }
+        }
+    })
+}
+
+impl Step<'_> {
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Started { .. } => self.started(&event),
+            Event::RulesLoaded { .. } => self.rules_loaded(&event),
+            Event::Entry { .. } | Event::EntryRefused { .. } | Event::Contact { .. } => {
+                self.handed_in(event);
+            }
+            Event::TokenIssued { .. }
+            | Event::Join { .. }
+            | Event::Renewed { .. }
+            | Event::KeyUsed { .. }
+            | Event::NodeRetired { .. }
+            | Event::NodeDenied { .. }
+            | Event::SenderJoin { .. }
+            | Event::SenderRenewed { .. }
+            | Event::SenderKeyUsed { .. }
+            | Event::SenderRetired { .. }
+            | Event::SenderDenied { .. }
+            | Event::Confirmed { .. } => self.membership(event),
+            Event::Delivered { key, .. } | Event::Undeliverable { key } => {
+                if let Some(message) = self.message(&key).cloned() {
+                    self.record(&event);
+                    self.delta.outbox.insert(key, None);
+                    if let Event::Delivered {
+                        carried_by: Some(lead),
+                        ..
+                    } = event
+                    {
+                        self.continue_thread_of(&message, lead);
+                    }
+                }
+            }
+            Event::Refused { key, .. } => {
+                if let Some(message) = self.message(&key).cloned() {
+                    self.record(&event);
+                    self.refused(&message);
+                }
+            }
+            Event::Deadline => self.time_passed(&event),
+            Event::Acknowledged { .. }
+            | Event::Unacknowledged { .. }
+            | Event::AlertEnded { .. }
+            | Event::ExerciseStarted { .. } => self.operator(event),
+            Event::SilenceStarted { .. }
+            | Event::MaintenanceStarted { .. }
+            | Event::MuteEnded { .. } => self.mute(event),
+            Event::SenderAlert { .. } => self.sender_alert(event),
+            Event::CommitFailed { .. } => self.commits_failed(event),
+            Event::ContactForged { .. }
+            | Event::NodeSilent { .. }
+            | Event::NodeHeard { .. }
+            | Event::SiteSilent { .. }
+            | Event::SiteHeard { .. }
+            | Event::NodeFlooding { .. }
+            | Event::NodeCalm { .. }
+            | Event::NodeImpostor { .. }
+            | Event::NodeClock { .. }
+            | Event::EntriesWithheld { .. }
+            | Event::EntriesHandedIn { .. }
+            | Event::PlanDiffers { .. }
+            | Event::PlanAgrees { .. }
+            | Event::NodeExpired { .. }
+            | Event::NodeValid { .. }
+            | Event::ClockStep { .. }
+            | Event::ClockTrusted { .. }
+            | Event::DeliveryFailing { .. }
+            | Event::DeliveryWorks { .. } => self.trouble(event),
+        }
+    }
+
+    /// Writes the event's line.
+    fn record(&mut self, event: &Event) {
+        let value = serde_json::to_value(event).expect("events serialise to JSON");
+        self.write(&value);
+    }
+
+    /// Writes a decision's line.
+    fn decide(&mut self, decision: Decision) {
+        let mut value = json!({"kind": "decision"});
+        let decided = serde_json::to_value(&decision).expect("decisions serialise to JSON");
+        if let (Value::Object(members), Value::Object(decided)) = (&mut value, decided) {
+            members.extend(decided);
+        }
+        self.write(&value);
+        self.outcome.decisions.push(decision);
+    }
+
+    fn write(&mut self, event: &Value) {
+        let now = self.now;
+        let ground = self.ground;
+        let meta = self.meta();
+        let n = meta.frontier.size();
+        let line = log::write_line(n, now, event);
+        meta.frontier.push(line.as_bytes());
+        if now.wall.0 < meta.last_now.wall_ms {
+            // The clock was set back a little, perhaps to before an edge that was passed: it comes once more.
+            let edge = ground.next_edge(now.wall);
+            meta.next_edge = edge.into_iter().chain(meta.next_edge).min();
+        }
+        meta.last_now = now.into();
+        self.delta.log.push((n, line));
+    }
+
+    fn meta(&mut self) -> &mut state::Meta {
+        self.delta
+            .meta
+            .get_or_insert_with(|| self.state.meta.clone())
+    }
+
+    fn node(&self, name: &NodeName) -> Option<&state::Node> {
+        row(&self.delta.nodes, &self.state.nodes, name)
+    }
+
+    /// Changes a node that exists.
+    fn edit_node(&mut self, name: &NodeName, edit: impl FnOnce(&mut state::Node)) {
+        if let Some(mut node) = self.node(name).cloned() {
+            edit(&mut node);
+            self.delta.nodes.insert(name.clone(), Some(node));
+        }
+    }
+
+    fn sender(&self, name: &SenderName) -> Option<&state::Sender> {
+        row(&self.delta.senders, &self.state.senders, name)
+    }
+
+    /// Changes a sender that exists.
+    fn edit_sender(&mut self, name: &SenderName, edit: impl FnOnce(&mut state::Sender)) {
+        if let Some(mut sender) = self.sender(name).cloned() {
+            edit(&mut sender);
+            self.delta.senders.insert(name.clone(), Some(sender));
+        }
+    }
+
+    fn plan(&self, name: &NodeName) -> Option<&state::NodePlan> {
+        row(&self.delta.plans, &self.state.plans, name)
+    }
+
+    fn edit_plan(&mut self, name: &NodeName, edit: impl FnOnce(&mut state::NodePlan)) {
+        let mut plan = self.plan(name).cloned().unwrap_or_default();
+        edit(&mut plan);
+        self.delta.plans.insert(name.clone(), Some(plan));
+    }
+
+    fn alert(&self, key: &AlertKey) -> Option<&Alert> {
+        row(&self.delta.alerts, &self.state.alerts, key)
+    }
+
+    /// Changes an alert that is open.
+    fn edit_alert(&mut self, key: &AlertKey, edit: impl FnOnce(&mut Alert)) {
+        if let Some(mut alert) = self.alert(key).cloned() {
+            edit(&mut alert);
+            self.delta.alerts.insert(key.clone(), Some(alert));
+        }
+    }
+
+    fn message(&self, key: &Digest) -> Option<&Message> {
+        row(&self.delta.outbox, &self.state.outbox, key)
+    }
+
+    /// Open alerts, in order of their keys.
+    fn alerts(&self) -> impl Iterator<Item = (&AlertKey, &Alert)> {
+        rows(&self.delta.alerts, &self.state.alerts, Bound::Unbounded)
+    }
+
+    /// Open alerts of one node: keys are in order of nodes, so one node's stand together.
+    fn alerts_of<'s>(
+        &'s self,
+        node: &str,
+    ) -> impl Iterator<Item = (&'s AlertKey, &'s Alert)> + use<'s> {
+        let first = AlertKey {
+            node: node.to_owned(),
+            check: String::new(),
+            object: String::new(),
+        };
+        let from = Bound::Included(&first);
+        let found = rows(&self.delta.alerts, &self.state.alerts, from);
+        found.take_while(move |(key, _)| key.node == first.node)
+    }
+
+    /// Keys of open alerts, of one node or of all.
+    fn alert_keys(&self, node: Option<&str>) -> Vec<AlertKey> {
+        match node {
+            Some(node) => self.alerts_of(node).map(|(key, _)| key.clone()).collect(),
+            None => self.alerts().map(|(key, _)| key.clone()).collect(),
+        }
+    }
+
+    /// How many alerts of a node are open.
+    fn open_alerts(&self, node: &str) -> usize {
+        self.alerts_of(node).count()
+    }
+
+    fn started(&mut self, event: &Event) {
+        self.meta();
+        let before = self.state.meta.last_now;
+        self.record(event);
+        self.anchor_deadlines(before);
+    }
+
+    fn rules_loaded(&mut self, event: &Event) {
+        let Event::RulesLoaded { sha256, .. } = event else {
+            return;
+        };
+        self.record(event);
+        self.meta().rules_sha256 = Some(*sha256);
+        self.delta.rules.push((*sha256, Arc::clone(self.rules)));
+        let nodes: Vec<NodeName> = self.state.nodes.keys().cloned().collect();
+        for node in &nodes {
+            self.judge_grouping(node);
+        }
+        self.end_what_rules_dropped();
+        self.refit_steps();
+        // An alert that new rules send elsewhere must not stay with those the old rules knew.
+        self.ground_changed();
+    }
+}
