@@ -42,7 +42,7 @@ use vigie_core::{
     time::{Elapsed, Now, Wall},
 };
 use vigie_decide::{
-    alert::{AlertKey, Body, Message, Notice, Telling, message_key},
+    alert::{AlertKey, Body, BuiltIn, Message, Notice, Telling, message_key},
     destination::Destination,
     fleet::{self, Answered, Delta, Event, JoinRefused, Outcome, State, state::Node},
     presence::Presence,
@@ -669,11 +669,7 @@ impl<S: Store> Engine<S> {
                 tls_key_sha256: key_sha256,
             });
         }
-        let expired_alert = AlertKey {
-            node: node.as_str().to_owned(),
-            check: "@node".to_owned(),
-            object: "expired".to_owned(),
-        };
+        let expired_alert = AlertKey::of_node(&node, BuiltIn::NodeExpired);
         if let Some(not_after) = expired
             && !self.state.alerts.contains_key(&expired_alert)
         {
@@ -926,10 +922,10 @@ impl<S: Store> Engine<S> {
     fn own_alarm(&self, now: Now) -> Vec<Message> {
         let ground = &self.parts.ground;
         let subject = ground.rules.own_subject();
-        let alert = AlertKey::of_collector("@commit", "");
+        let alert = AlertKey::of_collector(BuiltIn::CommitFailing);
         let case = Case {
             subject: &subject,
-            node: &alert.node,
+            node: &alert.node(),
             family: Family::Vigie,
             status: Status::Critical,
             is_newly_unknown: false,

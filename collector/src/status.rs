@@ -42,7 +42,7 @@ pub fn snapshot(state: &State, ground: &Ground, presence: &Presence, now: Now) -
             let worst = state
                 .alerts
                 .iter()
-                .filter(|(key, _)| key.node == name.as_str())
+                .filter(|(key, _)| key.node() == name.as_str())
                 .map(|(_, alert)| alert.status)
                 .max_by_key(|status| status.rank());
             let plan = state.plans.get(name).and_then(|plan| plan.complete.as_ref());
@@ -129,7 +129,7 @@ fn alert_row(
     alert: &Alert,
     held_for: &[&ReceiverName],
 ) -> Value {
-    let node = key.node.parse::<NodeName>().ok();
+    let node = key.node().parse::<NodeName>().ok();
     let plan = node.as_ref().and_then(|node| state.plans.get(node));
     let subject = fleet::subject(rules, plan, key, alert);
     // One destination may be reached for several receivers: it was told first what it was told first for any of them.
@@ -154,9 +154,9 @@ fn alert_row(
     });
     json!({
         "number": alert.number,
-        "node": key.node,
-        "check": key.check,
-        "object": key.object,
+        "node": key.node(),
+        "check": key.check(),
+        "object": key.object(),
         "status": alert.status.as_str(),
         "criticality": subject.criticality.as_str(),
         "services": subject.services.iter().map(|service| service.as_str()).collect::<Vec<_>>(),
@@ -369,11 +369,7 @@ fn covers(row: &Value, matches: &SilenceMatch) -> Option<bool> {
 }
 
 fn key(row: &Value) -> Option<AlertKey> {
-    Some(AlertKey {
-        node: read(&row["node"])?,
-        check: read(&row["check"])?,
-        object: read(&row["object"])?,
-    })
+    serde_json::from_value(row.clone()).ok()
 }
 
 fn mark(row: &Value) -> Option<Mark> {

@@ -119,12 +119,12 @@ impl SilenceMatch {
         status: Status,
     ) -> bool {
         self.number.is_none_or(|wanted| wanted == number)
-            && self.check.as_ref().is_none_or(|check| *check == key.check)
+            && self.check.as_ref().is_none_or(|check| check == key.check())
             && self
                 .object
                 .as_ref()
-                .is_none_or(|object| *object == key.object)
-            && self.matches.covers(subject, &key.node, family, status)
+                .is_none_or(|object| *object == *key.object())
+            && self.matches.covers(subject, &key.node(), family, status)
     }
 }
 

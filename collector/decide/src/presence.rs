@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    alert::AlertKey,
+    alert::{AlertKey, BuiltIn},
     fleet::{Event, State},
     rules::Rules,
 };
@@ -79,25 +79,20 @@ impl Presence {
             cut: BTreeMap::new(),
         };
         for name in state.nodes.keys() {
-            let is_open = |check: &str, object: &str| {
-                state.alerts.contains_key(&AlertKey {
-                    node: name.as_str().to_owned(),
-                    check: check.to_owned(),
-                    object: object.to_owned(),
-                })
+            let is_open = |what| {
+                let key = AlertKey::of_node(name, what);
+                state.alerts.contains_key(&key)
             };
             let site = rules.site_of(name);
-            let is_cut = state
-                .alerts
-                .contains_key(&AlertKey::of_collector("@site", site.as_str()));
+            let is_cut = state.alerts.contains_key(&AlertKey::of_site(&site));
             if is_cut {
                 presence.cut.entry(site).or_default().insert(name.clone());
             }
             let heard = Heard {
-                silent: is_open("@node", "silent") || is_cut,
-                withheld: is_open("@node", "withheld"),
-                plan_differs: is_open("@plan", ""),
-                clock_off: is_open("@node", "clock"),
+                silent: is_open(BuiltIn::NodeSilent) || is_cut,
+                withheld: is_open(BuiltIn::EntriesWithheld),
+                plan_differs: is_open(BuiltIn::PlanDiffers),
+                clock_off: is_open(BuiltIn::NodeClock),
                 ..Heard::default()
             };
             presence.nodes.insert(name.clone(), heard);

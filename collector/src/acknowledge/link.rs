@@ -148,11 +148,7 @@ impl Mark {
     /// The mark of this opening.
     #[must_use]
     pub fn of(alert: &AlertKey, opening: u64) -> Self {
-        let AlertKey {
-            node,
-            check,
-            object,
-        } = alert;
+        let (node, check, object) = (alert.node(), alert.check(), alert.object());
         let said = format!("vigie mark v1\n{node}\n{check}\n{object}\n{opening}");
         let mut mark = [0; MARK_LEN];
         mark.copy_from_slice(&Digest::of(said.as_bytes()).0[..MARK_LEN]);

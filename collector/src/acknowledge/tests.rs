@@ -99,11 +99,7 @@ impl Desk for Arc<FakeDesk> {
 fn message(to: &Destination, order: u64) -> Message {
     let told = ALERTS.iter().find(|(_, first)| *first == order);
     let number = told.map_or(order, |(number, _)| *number);
-    let alert = AlertKey {
-        node: "app-01".to_owned(),
-        check: "portail".to_owned(),
-        object: String::new(),
-    };
+    let alert = AlertKey::from_parts("app-01", "portail", "").unwrap();
     serde_json::from_value(json!({
         "key": Digest::of(b""),
         "order": order,

@@ -332,9 +332,9 @@ impl Report {
             .map(|quiet| {
                 json!({
                     "number": quiet.number,
-                    "node": quiet.alert.as_ref().map(|alert| &alert.node),
-                    "check": quiet.alert.as_ref().map(|alert| &alert.check),
-                    "object": quiet.alert.as_ref().map(|alert| &alert.object),
+                    "node": quiet.alert.as_ref().map(|alert| alert.node()),
+                    "check": quiet.alert.as_ref().map(|alert| alert.check()),
+                    "object": quiet.alert.as_ref().map(|alert| alert.object()),
                     "status": quiet.status,
                     "at": quiet.at,
                     "by": quiet.by,

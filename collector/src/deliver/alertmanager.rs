@@ -94,10 +94,10 @@ pub(super) fn described(
     };
     match (&message.body, detail) {
         (Body::Alert(telling), Detail::Full) => {
-            let check = sanitised(&telling.alert.check, TEXT_LEN_MAX);
+            let check = sanitised(telling.alert.check(), TEXT_LEN_MAX);
             label("alertname", check.clone());
             label("check", check);
-            label("node", sanitised(&telling.alert.node, TEXT_LEN_MAX));
+            label("node", sanitised(&telling.alert.node(), TEXT_LEN_MAX));
             label("object", webhook::object(telling).unwrap_or_default());
             label("service", services(telling));
             label("severity", telling.status.to_string());
@@ -142,7 +142,9 @@ fn fingerprint(message: &Message, detail: Detail) -> String {
             let key = &telling.alert;
             let text = format!(
                 "vigie alert v1\n{}\n{}\n{}",
-                key.node, key.check, key.object
+                key.node(),
+                key.check(),
+                key.object()
             );
             Digest::of(text.as_bytes())
         }

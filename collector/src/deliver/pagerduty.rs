@@ -102,8 +102,8 @@ fn event(told: &Told<'_>, message: &Message) -> Value {
             });
             let mut links = Vec::new();
             if told.detail == Detail::Full {
-                payload["source"] = sanitised(&telling.alert.node, TEXT_LEN_MAX).into();
-                payload["component"] = sanitised(&telling.alert.check, TEXT_LEN_MAX).into();
+                payload["source"] = sanitised(&telling.alert.node(), TEXT_LEN_MAX).into();
+                payload["component"] = sanitised(telling.alert.check(), TEXT_LEN_MAX).into();
                 payload["class"] = sanitised(&telling.reason, TEXT_LEN_MAX).into();
                 payload["custom_details"]["text"] = said.text.into();
                 links.extend(
@@ -176,7 +176,10 @@ fn dedup_key(message: &Message) -> String {
             let key = &telling.alert;
             let text = format!(
                 "vigie incident v1\n{}\n{}\n{}\n{}",
-                key.node, key.check, key.object, telling.opening
+                key.node(),
+                key.check(),
+                key.object(),
+                telling.opening
             );
             Digest::of(text.as_bytes())
         }

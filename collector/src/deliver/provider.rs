@@ -214,7 +214,9 @@ pub(super) const fn busy(http_status: u16) -> Answer {
 /// The same message, but about an object of this name.
 pub(super) fn about(mut message: Message, object: &str) -> Message {
     if let Body::Alert(telling) = &mut message.body {
-        object.clone_into(&mut telling.alert.object);
+        let (node, check) = (telling.alert.node(), telling.alert.check());
+        telling.alert = vigie_decide::alert::AlertKey::from_parts(&node, check, object)
+            .expect("its node is one");
     }
     message
 }
@@ -239,11 +241,8 @@ pub(super) fn digest() -> Message {
         acknowledged: false,
     };
     let line = DigestLine {
-        alert: vigie_decide::alert::AlertKey {
-            node: "db-01".to_owned(),
-            check: "disques".to_owned(),
-            object: "/var\u{202e}".to_owned(),
-        },
+        alert: vigie_decide::alert::AlertKey::from_parts("db-01", "disques", "/var\u{202e}")
+            .unwrap(),
         held,
     };
     Message {

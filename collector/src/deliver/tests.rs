@@ -35,11 +35,7 @@ pub(super) fn message(order: u64, number: u64, notice: Notice) -> Message {
         notice,
         number,
         opening: number,
-        alert: AlertKey {
-            node: "app-01".to_owned(),
-            check: "portail".to_owned(),
-            object: "192.0.2.7".to_owned(),
-        },
+        alert: AlertKey::from_parts("app-01", "portail", "192.0.2.7").unwrap(),
         services: ["dossier-patient".parse().unwrap()].into(),
         criticality: Criticality::Critical,
         environment: Environment::Production,

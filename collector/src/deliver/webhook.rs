@@ -47,9 +47,6 @@ use crate::settings::Detail;
 /// The version of the format.
 pub const VERSION: u64 = 1;
 
-/// The check of an exercise.
-const EXERCISE: &str = "@exercise";
-
 /// The body of the POST. The title is in the voice's language, the message in all.
 #[must_use]
 pub fn body(message: &Message, voice: Voice<'_>, detail: Detail) -> Vec<u8> {
@@ -106,8 +103,8 @@ fn full(telling: &Telling) -> Value {
         "status": telling.status,
         "criticality": telling.criticality,
         "services": telling.services,
-        "node": sanitised(&telling.alert.node, TEXT_LEN_MAX),
-        "check": sanitised(&telling.alert.check, TEXT_LEN_MAX),
+        "node": sanitised(&telling.alert.node(), TEXT_LEN_MAX),
+        "check": sanitised(telling.alert.check(), TEXT_LEN_MAX),
         "object": object(telling),
         "family": telling.family,
         "environment": telling.environment,
@@ -167,13 +164,13 @@ pub(super) fn said(message: &Message, voice: Voice<'_>, detail: Detail) -> Chat 
 
 /// Whether nothing is wrong and somebody only tries out whether a receiver can be told.
 pub(super) fn is_exercise(telling: &Telling) -> bool {
-    telling.alert.is_of_collector() && telling.alert.check == EXERCISE
+    telling.alert.is_exercise()
 }
 
 /// What the check judges, where it judges several things.
 pub(super) fn object(telling: &Telling) -> Option<String> {
-    let object = &telling.alert.object;
-    (!object.is_empty()).then(|| sanitised(object, TEXT_LEN_MAX))
+    let object = telling.alert.object();
+    (!object.is_empty()).then(|| sanitised(&object, TEXT_LEN_MAX))
 }
 
 /// A value whose texts show what they are.

@@ -490,11 +490,7 @@ impl Run {
                 seq: line.seq,
             });
         }
-        let key = AlertKey {
-            node: agent.name.to_string(),
-            check: check.to_owned(),
-            object: String::new(),
-        };
+        let key = AlertKey::from_parts(&agent.name.to_string(), check, "").unwrap();
         agent.unanswered.push((line, key, status));
         agent.changed.notify_one();
     }
@@ -611,7 +607,7 @@ impl Run {
             }
         }
         self.quiet(&living, |state| {
-            let is_of_node = |key: &AlertKey| !key.check.starts_with('@');
+            let is_of_node = |key: &AlertKey| !key.is_built_in();
             state.outbox.is_empty() && !state.alerts.keys().any(is_of_node)
         })
         .await;

@@ -254,7 +254,7 @@ impl Bench {
         let told = self.recorder.unlogged.lock().unwrap();
         told.iter()
             .filter_map(Message::telling)
-            .map(|telling| format!("{} {}", telling.alert.check, telling.reason))
+            .map(|telling| format!("{} {}", telling.alert.check(), telling.reason))
             .collect()
     }
 }
@@ -328,7 +328,7 @@ async fn when_the_log_cannot_be_written_pages_go_out_once_and_nothing_is_answere
     let checks: Vec<_> = logged
         .iter()
         .filter_map(Message::telling)
-        .map(|telling| (telling.notice, telling.alert.check.as_str()))
+        .map(|telling| (telling.notice, telling.alert.check()))
         .collect();
     assert_eq!(
         checks,
@@ -380,7 +380,7 @@ async fn a_page_that_was_accepted_during_the_outage_is_struck_off_and_gets_its_e
     let told: Vec<_> = logged
         .iter()
         .filter_map(Message::telling)
-        .map(|telling| (telling.notice, telling.alert.check.as_str()))
+        .map(|telling| (telling.notice, telling.alert.check()))
         .collect();
     assert_eq!(
         told,

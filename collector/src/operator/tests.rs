@@ -441,7 +441,7 @@ async fn an_exercise_is_followed_through_the_log() {
         (&row["exercise"], &row["told"]),
         (&json!(true), &json!(["equipe"]))
     );
-    assert_eq!(row["check"], AlertKey::exercise(&receiver).check);
+    assert_eq!(row["check"], AlertKey::exercise(&receiver).check());
     let message = office.courier.0.lock().unwrap().last().unwrap().clone();
     let delivered = Event::Delivered {
         key: message.key,

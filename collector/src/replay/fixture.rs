@@ -217,7 +217,7 @@ impl Past {
     /// The number of the one open alert of a check.
     pub(crate) fn number(&self, check: &str) -> u64 {
         let mut open = self.state.alerts.iter();
-        open.find(|(key, _)| key.check == check).unwrap().1.number
+        open.find(|(key, _)| key.check() == check).unwrap().1.number
     }
 
     /// Changes one line of the log behind everybody's back.

@@ -44,11 +44,7 @@ fn alert(number: u64, status: Status) -> Alert {
 }
 
 fn key(node: &str, check: &str, object: &str) -> AlertKey {
-    AlertKey {
-        node: node.to_owned(),
-        check: check.to_owned(),
-        object: object.to_owned(),
-    }
+    AlertKey::from_parts(node, check, object).unwrap()
 }
 
 fn told(to: &[(&str, u64, u64)]) -> Told {

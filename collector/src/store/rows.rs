@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
-use serde::Serialize;
+use serde::{Serialize, de::Error as _};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 use vigie_core::{
     canonical,
@@ -255,34 +255,31 @@ pub(super) trait Key: Sized {
 
 impl Key for AlertKey {
     fn to_text(&self) -> String {
-        json(&(&self.node, &self.check, &self.object))
+        json(&(self.node(), self.check(), self.object()))
     }
 
     fn from_text(text: &str) -> Result<Self, serde_json::Error> {
-        let (node, check, object) = serde_json::from_str(text)?;
-        Ok(Self {
-            node,
-            check,
-            object,
-        })
+        let (node, check, object): (String, String, String) = serde_json::from_str(text)?;
+        alert_key(&node, &check, &object)
     }
 }
 
 impl Key for HeldKey {
     fn to_text(&self) -> String {
         let Self { receiver, alert } = self;
-        json(&(receiver, &alert.node, &alert.check, &alert.object))
+        json(&(receiver, alert.node(), alert.check(), alert.object()))
     }
 
     fn from_text(text: &str) -> Result<Self, serde_json::Error> {
-        let (receiver, node, check, object) = serde_json::from_str(text)?;
-        let alert = AlertKey {
-            node,
-            check,
-            object,
-        };
+        let (receiver, node, check, object): (_, String, String, String) =
+            serde_json::from_str(text)?;
+        let alert = alert_key(&node, &check, &object)?;
         Ok(Self { receiver, alert })
     }
+}
+
+fn alert_key(node: &str, check: &str, object: &str) -> Result<AlertKey, serde_json::Error> {
+    AlertKey::from_parts(node, check, object).map_err(serde_json::Error::custom)
 }
 
 macro_rules! plain_keys {

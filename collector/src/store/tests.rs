@@ -41,12 +41,9 @@ pub(super) fn name(index: u8) -> NodeName {
 }
 
 fn alert_key(index: u8) -> AlertKey {
-    AlertKey {
-        node: name(index).to_string(),
-        check: "portail".to_owned(),
-        // Whatever a node may call an object must come back as it was.
-        object: format!("é\u{0}\"\\{{}}[]',\n{index}"),
-    }
+    // Whatever a node may call an object must come back as it was.
+    let object = format!("é\u{0}\"\\{{}}[]',\n{index}");
+    AlertKey::from_parts(name(index).as_str(), "portail", &object).unwrap()
 }
 
 fn node(value: u64) -> Node {

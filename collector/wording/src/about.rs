@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Detail, clock::Clock, words};
 use vigie_core::{
-    id::ServiceName,
+    id::{SenderName, ServiceName},
     reason::message::{self, Language, TEXT_LEN_MAX, sanitised},
     status::{Criticality, Family, Status},
 };
@@ -90,7 +90,7 @@ impl<'a> About<'a> {
 
     /// The sender, if it is an alert of one.
     pub(super) fn sender(&self) -> Option<&'a str> {
-        self.alert.sender()
+        self.alert.sender().map(SenderName::as_str)
     }
 
     /// Whom it concerns: the services, or the node where it speaks for none.
@@ -128,19 +128,19 @@ impl<'a> About<'a> {
         if self.alert.is_of_collector() {
             return "vigie".to_owned();
         }
-        sanitised(self.sender().unwrap_or(&self.alert.node), TEXT_LEN_MAX)
+        sanitised(self.sender().unwrap_or(&self.alert.node()), TEXT_LEN_MAX)
     }
 
     /// The check.
     pub(super) fn check(&self) -> String {
-        sanitised(&self.alert.check, TEXT_LEN_MAX)
+        sanitised(self.alert.check(), TEXT_LEN_MAX)
     }
 
     /// The object; empty where there is none, or only a digest that tells a sender's alerts apart.
     pub(super) fn object(&self) -> String {
         match self.sender() {
             Some(_) => String::new(),
-            None => sanitised(&self.alert.object, TEXT_LEN_MAX),
+            None => sanitised(&self.alert.object(), TEXT_LEN_MAX),
         }
     }
 

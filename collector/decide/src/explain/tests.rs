@@ -669,7 +669,7 @@ fn compare(ground: &Ground, fleet: &State, question: &Question, seen: &mut Seen)
     let plan = engine.state.plans.values().next();
     let asked = Asked {
         subject: subject(&ground.rules, plan, &key, alert),
-        node: key.node.clone(),
+        node: key.node().into_owned(),
         family: alert.family,
         status: alert.status,
         at: question.at,

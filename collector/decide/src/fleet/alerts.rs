@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{Decision, Step, state::NodePlan, telling::Cause};
 use crate::{
-    alert::{Alert, AlertKey, Body, Ended, Message, Telling},
+    alert::{Alert, AlertKey, Body, BuiltIn, Ended, Ends, Message, Source, Telling},
     rules::{Rules, Subject},
 };
 use vigie_core::{
@@ -45,12 +45,6 @@ impl Finding {
         }
     }
 
-    /// Ends only by an operator's word.
-    pub(super) fn until_confirmed(mut self) -> Self {
-        self.until_confirmed = true;
-        self
-    }
-
     /// Identified by the number of the line that says so.
     pub(super) fn opened_by(mut self, seq: u64) -> Self {
         self.opening = Some(seq);
@@ -61,26 +55,23 @@ impl Finding {
 /// What routes see of an alert. `plan` is that of its node, where there is one.
 #[must_use]
 pub fn subject(rules: &Rules, plan: Option<&NodePlan>, key: &AlertKey, alert: &Alert) -> Subject {
-    let Ok(node) = key.node.parse::<NodeName>() else {
-        return if key.is_site_silence() {
-            rules.site_subject(&key.object)
-        } else if key.sender().is_some() {
-            rules.sender_subject(&alert.claimed)
-        } else {
-            rules.own_subject()
-        };
+    let node = match key.source() {
+        Source::Node(node) => node,
+        Source::Site(site) => return rules.site_subject(site.as_str()),
+        Source::Sender(_) => return rules.sender_subject(&alert.claimed),
+        Source::Collector => return rules.own_subject(),
     };
-    let check = key.check.parse().ok();
+    let check = key.check().parse().ok();
     let planned = plan
         .zip(check.as_ref())
         .and_then(|(plan, check)| plan.find(check));
     let need = Need::served_by(alert.family, planned.map(|check| check.kind.as_str()));
-    let subject = rules.subject(&node, &alert.claimed, need);
+    let subject = rules.subject(node, &alert.claimed, need);
     if alert.family != Family::Host || planned.is_some() {
         return subject;
     }
     // Its kind is not known (any more): doubt raises, so it counts as whichever of the two needs is higher.
-    let traced = rules.subject(&node, &alert.claimed, Need::Traceability);
+    let traced = rules.subject(node, &alert.claimed, Need::Traceability);
     Subject {
         need: subject.need.max(traced.need),
         ..subject
@@ -96,6 +87,45 @@ pub(super) fn facts_json(facts: &Facts) -> Map<String, Value> {
 }
 
 impl Step<'_> {
+    /// What vigie itself found, as of now.
+    pub(super) fn finding<'f>(
+        &self,
+        what: &BuiltIn,
+        status: Status,
+        reason: Reason,
+        facts: impl IntoIterator<Item = (&'f str, Value)>,
+    ) -> Finding {
+        let facts = facts.into_iter();
+        Finding {
+            facts: facts.map(|(key, fact)| (key.to_owned(), fact)).collect(),
+            until_confirmed: what.ends() == Ends::ByConfirmation,
+            ..Finding::own(status, reason, Facts::new(), self.now.wall)
+        }
+    }
+
+    /// Raises what vigie itself found of a node.
+    pub(super) fn raise_built_in<'f>(
+        &mut self,
+        node: &NodeName,
+        what: BuiltIn,
+        status: Status,
+        reason: Reason,
+        facts: impl IntoIterator<Item = (&'f str, Value)>,
+    ) {
+        let finding = self.finding(&what, status, reason, facts);
+        self.raise(&AlertKey::of_node(node, what), finding);
+    }
+
+    /// Whether something that vigie itself found of a node is open.
+    pub(super) fn is_open(&self, node: &NodeName, what: BuiltIn) -> bool {
+        self.alert(&AlertKey::of_node(node, what)).is_some()
+    }
+
+    /// Its cause is gone.
+    pub(super) fn end(&mut self, node: &NodeName, what: BuiltIn) {
+        self.close(&AlertKey::of_node(node, what), Ended::Recovered);
+    }
+
     /// Opens an alert, or takes what was found into the one that is open.
     pub(super) fn raise(&mut self, key: &AlertKey, finding: Finding) {
         let Some(mut alert) = self.alert(key).cloned() else {
@@ -192,8 +222,7 @@ impl Step<'_> {
 
     /// What routes see of an alert.
     pub(super) fn subject_of(&self, key: &AlertKey, alert: &Alert) -> Subject {
-        let node = key.node.parse().ok();
-        let plan = node.as_ref().and_then(|node| self.plan(node));
+        let plan = key.node_name().and_then(|node| self.plan(node));
         subject(self.rules, plan, key, alert)
     }
 

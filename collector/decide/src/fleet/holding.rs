@@ -251,11 +251,7 @@ impl Step<'_> {
     fn held_rows(&self, receiver: &ReceiverName) -> Vec<HeldKey> {
         let first = HeldKey {
             receiver: receiver.clone(),
-            alert: AlertKey {
-                node: String::new(),
-                check: String::new(),
-                object: String::new(),
-            },
+            alert: AlertKey::first(),
         };
         let wanted = |row: &&HeldKey| row.receiver == *receiver;
         let from = Bound::Included(&first);
@@ -433,5 +429,5 @@ fn urgency(line: &DigestLine) -> impl Ord + use<> {
 
 /// The node of an alert that says that it is silent.
 fn silent_node(key: &AlertKey) -> Option<NodeName> {
-    key.is_node_silence().then(|| key.node.parse().ok())?
+    key.node_name().filter(|_| key.is_node_silence()).cloned()
 }

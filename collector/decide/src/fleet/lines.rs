@@ -10,7 +10,7 @@ use super::{
     state::{NodePlan, StoredLine},
     telling::Cause,
 };
-use crate::alert::{AlertKey, Ended};
+use crate::alert::{AgentTrouble, AlertKey, BuiltIn, Ended, Ends, Source};
 use vigie_core::{
     canonical::INTEGER_MAX,
     contact::{Contact, NotOk},
@@ -25,9 +25,6 @@ use vigie_core::{
 
 /// A node's own clock step beyond this is an alarm: backups, certificates and logs then carry wrong times.
 const CLOCK_STEP_ALARM_MS: i64 = 600_000;
-
-/// The object of an alarm about a plan whose lines do not add up. No check can have this name.
-const PLAN_LINES: &str = "@lines";
 
 /// How many alerts of one node may be open at a time: a check may report 1,000 objects, so two checks that fail in
 /// every object. What comes beyond is told as one alarm.
@@ -73,14 +70,7 @@ impl Step<'_> {
                     };
                     self.store_line(&node, head);
                     self.edit_node(&node, |node| node.head = head);
-                    self.raise_own(
-                        &node,
-                        "@chain",
-                        "refused",
-                        Status::Warning,
-                        vigie::ENTRY_MALFORMED,
-                        head.seq,
-                    );
+                    self.raise_line(&node, BuiltIn::LineRefused, Status::Warning, head.seq);
                 }
             }
             Event::Contact {
@@ -124,7 +114,7 @@ impl Step<'_> {
         let dismissed = dismissed.unwrap_or_default();
         let wrong = |item: &&NotOk| item.status != Status::Ok && !dismissed.contains(item);
         for item in contact.not_ok.iter().filter(wrong) {
-            let key = status_key(node, &item.check, item.object.as_deref());
+            let key = AlertKey::of_check(node, &item.check, item.object.as_deref());
             let open_rank = self.alert(&key).map_or(0, |alert| alert.status.rank());
             if item.status.rank() > open_rank {
                 let (family, service) = self.planned(node, &item.check);
@@ -149,11 +139,11 @@ impl Step<'_> {
     /// What the silence of a node, or of its site, stood for and the node now says itself has to stand for itself. Where
     /// the contact is in doubt that is all of it: no line of such a node will end what it does not list.
     fn release_from_silence(&mut self, node: &NodeName, doubt: bool, contact: &Contact) {
-        for key in self.alert_keys(Some(node.as_str())) {
-            let is_said = contact.not_ok.iter().any(|item| {
-                item.check.as_str() == key.check
-                    && item.object.as_deref().unwrap_or_default() == key.object
-            });
+        for key in self.alert_keys_of(&Source::Node(node.clone())) {
+            let is_said = contact
+                .not_ok
+                .iter()
+                .any(|item| key.is_of(&item.check, item.object.as_deref()));
             if (doubt || is_said) && self.is_explained_by_silence(node, &key) {
                 self.route(&key, Cause::Released);
             }
@@ -164,7 +154,7 @@ impl Step<'_> {
     fn raise_of_node(&mut self, node: &NodeName, key: &AlertKey, finding: Finding) {
         let is_new = self.alert(key).is_none();
         let open = if is_new {
-            self.open_alerts(node.as_str())
+            self.open_alerts(&Source::Node(node.clone()))
         } else {
             0
         };
@@ -172,33 +162,22 @@ impl Step<'_> {
             self.raise(key, finding);
             return;
         }
-        let mut too_many = Finding::own(
+        if self.is_open(node, BuiltIn::TooManyAlerts) {
+            return;
+        }
+        self.raise_built_in(
+            node,
+            BuiltIn::TooManyAlerts,
             Status::Critical,
             vigie::OBJECTS_TOO_MANY,
-            Default::default(),
-            self.now.wall,
-        )
-        .until_confirmed();
-        too_many
-            .facts
-            .insert("max".to_owned(), ALERTS_PER_NODE_MAX.into());
-        let key = built_in(node, "@node", "alerts");
-        if self.alert(&key).is_none() {
-            self.raise(&key, too_many);
-        }
+            [("max", ALERTS_PER_NODE_MAX.into())],
+        );
     }
 
     fn entry(&mut self, node: &NodeName, doubt: bool, history: bool, entry: &Entry) {
         let in_chain = self.place_in_chain(node, entry);
         if entry.malformed {
-            self.raise_own(
-                node,
-                "@chain",
-                "malformed",
-                Status::Critical,
-                vigie::ENTRY_MALFORMED,
-                entry.seq,
-            );
+            self.raise_line(node, BuiltIn::LineMalformed, Status::Critical, entry.seq);
         }
         let reading = Reading {
             seq: entry.seq,
@@ -234,24 +213,17 @@ impl Step<'_> {
             });
             return true;
         }
-        let mut facts = Map::from_iter([("seq".to_owned(), Value::from(entry.seq))]);
-        let reason = if entry.seq <= head.seq {
-            vigie::CHAIN_FORK
+        let seq = ("seq", entry.seq.into());
+        if entry.seq <= head.seq {
+            let (what, reason) = (BuiltIn::ChainFork, vigie::CHAIN_FORK);
+            self.raise_built_in(node, what, Status::Critical, reason, [seq]);
         } else {
             // Going on from here keeps what comes next readable; the gap itself stays an alarm.
             self.edit_node(node, |node| node.head = entry.head());
-            facts.insert("expected_seq".to_owned(), (head.seq + 1).into());
-            vigie::CHAIN_BROKEN
-        };
-        let mut finding = Finding::own(Status::Critical, reason, Default::default(), self.now.wall)
-            .until_confirmed();
-        finding.facts = facts;
-        let object = if reason == vigie::CHAIN_FORK {
-            "fork"
-        } else {
-            "broken"
-        };
-        self.raise(&built_in(node, "@chain", object), finding);
+            let expected = ("expected_seq", (head.seq + 1).into());
+            let (what, reason) = (BuiltIn::ChainBroken, vigie::CHAIN_BROKEN);
+            self.raise_built_in(node, what, Status::Critical, reason, [seq, expected]);
+        }
         false
     }
 
@@ -274,7 +246,7 @@ impl Step<'_> {
                 node.settled.insert(check.clone());
             });
         }
-        let key = status_key(node, check, entry.object.as_deref());
+        let key = AlertKey::of_check(node, check, entry.object.as_deref());
         let (family, planned_service) = self.planned(node, check);
         let claimed: BTreeSet<ServiceName> = planned_service
             .into_iter()
@@ -377,7 +349,7 @@ impl Step<'_> {
     /// Whether a node that lost its memory says of something what it found before that failed: lines it had not handed
     /// in when the copy was made that it was restored from.
     fn is_from_before(&self, node: &NodeName, key: &AlertKey, at: Wall) -> bool {
-        self.alert(&built_in(node, "@agent", "amnesia")).is_some()
+        self.is_open(node, BuiltIn::Agent(AgentTrouble::Amnesia))
             && self.alert(key).is_some_and(|alert| at < alert.since)
     }
 
@@ -388,15 +360,12 @@ impl Step<'_> {
         };
         reading.history
             && node.listed.iter().any(|item| {
-                item.check.as_str() == key.check
-                    && item.object.as_deref().unwrap_or_default() == key.object
-                    && item.seq > reading.seq
+                key.is_of(&item.check, item.object.as_deref()) && item.seq > reading.seq
             })
     }
 
     fn node_of(&self, key: &AlertKey) -> Option<&super::state::Node> {
-        let name: NodeName = key.node.parse().ok()?;
-        self.node(&name)
+        self.node(key.node_name()?)
     }
 
     /// Family and service of a check by the node's plan.
@@ -415,18 +384,12 @@ impl Step<'_> {
         }
         let subject = self.rules.subject(node, claimed, Need::Traceability);
         for service in subject.undeclared {
-            let mut finding = Finding::own(
-                Status::Warning,
-                vigie::SERVICE_UNDECLARED,
-                Default::default(),
-                self.now.wall,
-            )
-            .until_confirmed()
-            .opened_by(seq);
-            finding
-                .facts
-                .insert("service".to_owned(), service.as_str().into());
-            self.raise(&built_in(node, "@service", service.as_str()), finding);
+            let what = BuiltIn::ServiceUndeclared(service.clone());
+            let facts = [("service", service.as_str().into())];
+            let finding = self
+                .finding(&what, Status::Warning, vigie::SERVICE_UNDECLARED, facts)
+                .opened_by(seq);
+            self.raise(&AlertKey::of_node(node, what), finding);
         }
     }
 
@@ -477,22 +440,17 @@ impl Step<'_> {
             .and_then(|digest| digest.parse().ok());
         let has = plan::digest(&coming);
         if said != Some(has) {
-            let mut finding = Finding::own(
-                Status::Critical,
-                vigie::PLAN_MISMATCH,
-                Default::default(),
-                self.now.wall,
-            )
-            .opened_by(entry.seq);
-            finding
-                .facts
-                .insert("has".to_owned(), has.to_string().into());
+            let what = BuiltIn::PlanLines;
+            let facts = [("has", has.to_string().into())];
+            let mut finding = self
+                .finding(&what, Status::Critical, vigie::PLAN_MISMATCH, facts)
+                .opened_by(entry.seq);
             if let Some(said) = said {
                 finding
                     .facts
                     .insert("said".to_owned(), said.to_string().into());
             }
-            self.raise(&built_in(node, "@plan", PLAN_LINES), finding);
+            self.raise(&AlertKey::of_node(node, what), finding);
             self.edit_plan(node, |plan| plan.coming = Arc::default());
             return;
         }
@@ -515,8 +473,9 @@ impl Step<'_> {
             plan.complete = Some((has, coming));
             plan.agreed = Some(Arc::new(agreed));
         });
-        self.recovered(&built_in(node, "@plan", PLAN_LINES), reading);
-        self.recovered(&built_in(node, "@agent", "settings"), reading);
+        let settings = BuiltIn::Agent(AgentTrouble::SettingsRefused);
+        self.recovered(&AlertKey::of_node(node, BuiltIn::PlanLines), reading);
+        self.recovered(&AlertKey::of_node(node, settings), reading);
     }
 
     fn raise_plan_difference(
@@ -554,11 +513,9 @@ impl Step<'_> {
             }
             _ => {
                 let worst = self
-                    .alert_keys(Some(node.as_str()))
-                    .iter()
-                    .filter(|key| key.check == check.as_str())
-                    .filter_map(|key| self.alert(key))
-                    .map(|alert| alert.status)
+                    .alerts_of(&Source::Node(node.clone()))
+                    .filter(|(key, _)| key.check() == check.as_str())
+                    .map(|(_, alert)| alert.status)
                     .max_by_key(|status| status.rank());
                 facts.insert(
                     "last_status".to_owned(),
@@ -568,35 +525,39 @@ impl Step<'_> {
             }
         };
         let service = agreed.get(check).and_then(|was| was.service.clone());
-        let mut finding = Finding::own(Status::Warning, reason, Default::default(), self.now.wall)
-            .until_confirmed()
+        let what = BuiltIn::PlanCheck(check.clone());
+        let mut finding = self
+            .finding(&what, Status::Warning, reason, [])
             .opened_by(seq);
         finding.facts = facts;
         finding.claimed = service.into_iter().collect();
-        self.raise(&built_in(node, "@plan", check.as_str()), finding);
+        self.raise(&AlertKey::of_node(node, what), finding);
     }
 
     /// A line about the agent itself.
     fn own_line(&mut self, node: &NodeName, entry: &Entry, reading: &Reading) {
         enum Meaning {
-            Alarm(&'static str, Status, UntilConfirmed),
-            Ends(&'static str),
+            Alarm(AgentTrouble, Status),
+            Ends(AgentTrouble),
             Nothing,
         }
-        use UntilConfirmed::{No, Yes};
         let meaning = match entry.kind.as_str() {
             // The operator let the node take over its name, so it had to take the collector's head.
             "agent.amnesia" if self.node(node).is_some_and(|node| node.rejoined) => {
                 self.edit_node(node, |node| node.rejoined = false);
                 Meaning::Nothing
             }
-            "agent.amnesia" => Meaning::Alarm("amnesia", Status::Critical, Yes),
-            "entries.lost" => Meaning::Alarm("lost", Status::Critical, Yes),
-            "entries.refused" => Meaning::Alarm("refused", Status::Warning, Yes),
-            "collector.rollback" => Meaning::Alarm("rollback", Status::Critical, Yes),
-            "agent.settings_refused" => Meaning::Alarm("settings", Status::Warning, No),
-            "spool.degraded" => Meaning::Alarm("spool", Status::Critical, No),
-            "spool.recovered" => Meaning::Ends("spool"),
+            "agent.amnesia" => Meaning::Alarm(AgentTrouble::Amnesia, Status::Critical),
+            "entries.lost" => Meaning::Alarm(AgentTrouble::EntriesLost, Status::Critical),
+            "entries.refused" => Meaning::Alarm(AgentTrouble::EntriesRefused, Status::Warning),
+            "collector.rollback" => {
+                Meaning::Alarm(AgentTrouble::CollectorRollback, Status::Critical)
+            }
+            "agent.settings_refused" => {
+                Meaning::Alarm(AgentTrouble::SettingsRefused, Status::Warning)
+            }
+            "spool.degraded" => Meaning::Alarm(AgentTrouble::SpoolDegraded, Status::Critical),
+            "spool.recovered" => Meaning::Ends(AgentTrouble::SpoolDegraded),
             "clock.step" => {
                 let by_ms = entry
                     .facts
@@ -604,7 +565,7 @@ impl Step<'_> {
                     .and_then(Value::as_i64)
                     .unwrap_or(i64::MAX);
                 if by_ms.saturating_abs() > CLOCK_STEP_ALARM_MS {
-                    Meaning::Alarm("clock", Status::Warning, Yes)
+                    Meaning::Alarm(AgentTrouble::ClockStep, Status::Warning)
                 } else {
                     Meaning::Nothing
                 }
@@ -613,11 +574,12 @@ impl Step<'_> {
             // A newer agent's line: it alerts by its status.
             _ => match entry.status {
                 Some(Status::Ok) | None => Meaning::Nothing,
-                Some(status) => Meaning::Alarm("newer", status, Yes),
+                Some(status) => Meaning::Alarm(AgentTrouble::Newer, status),
             },
         };
         match meaning {
-            Meaning::Alarm(object, status, until_confirmed) => {
+            Meaning::Alarm(trouble, status) => {
+                let what = BuiltIn::Agent(trouble);
                 let reason = entry.reason.clone().unwrap_or_else(|| entry.kind.clone());
                 let finding = Finding {
                     family: Family::Vigie,
@@ -627,53 +589,22 @@ impl Step<'_> {
                     facts: entry.facts.clone(),
                     since: entry.at,
                     opening: Some(entry.seq),
-                    until_confirmed: until_confirmed == Yes,
+                    until_confirmed: what.ends() == Ends::ByConfirmation,
                 };
-                self.raise(&built_in(node, "@agent", object), finding);
+                self.raise(&AlertKey::of_node(node, what), finding);
             }
-            Meaning::Ends(object) => self.recovered(&built_in(node, "@agent", object), reading),
+            Meaning::Ends(trouble) => {
+                let key = AlertKey::of_node(node, BuiltIn::Agent(trouble));
+                self.recovered(&key, reading);
+            }
             Meaning::Nothing => {}
         }
     }
 
-    /// An alarm of the collector about a line, that only an operator ends.
-    fn raise_own(
-        &mut self,
-        node: &NodeName,
-        check: &str,
-        object: &str,
-        status: Status,
-        reason: Reason,
-        seq: u64,
-    ) {
-        // Not identified by the line's number: the same number forged again after a confirmation is told again.
-        let mut finding =
-            Finding::own(status, reason, Default::default(), self.now.wall).until_confirmed();
-        finding.facts.insert("seq".to_owned(), seq.into());
-        self.raise(&built_in(node, check, object), finding);
-    }
-}
-
-#[derive(PartialEq)]
-enum UntilConfirmed {
-    Yes,
-    No,
-}
-
-/// The key of a check's object.
-fn status_key(node: &NodeName, check: &CheckName, object: Option<&str>) -> AlertKey {
-    AlertKey {
-        node: node.as_str().to_owned(),
-        check: check.as_str().to_owned(),
-        object: object.unwrap_or_default().to_owned(),
-    }
-}
-
-/// The key of one of vigie's own checks on a node.
-pub(super) fn built_in(node: &NodeName, check: &str, object: &str) -> AlertKey {
-    AlertKey {
-        node: node.as_str().to_owned(),
-        check: check.to_owned(),
-        object: object.to_owned(),
+    /// An alarm about a line that cannot be taken as it is. Not identified by the line's number: the same number forged
+    /// again after a confirmation is told again.
+    fn raise_line(&mut self, node: &NodeName, what: BuiltIn, status: Status, seq: u64) {
+        let reason = vigie::ENTRY_MALFORMED;
+        self.raise_built_in(node, what, status, reason, [("seq", seq.into())]);
     }
 }

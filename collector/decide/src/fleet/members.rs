@@ -3,13 +3,10 @@
 use std::sync::Arc;
 
 use super::{
-    Decision, Event, JoinRefused, NodeKeys, SenderKeys, Step,
-    alerts::Finding,
-    lines::built_in,
-    row,
+    Decision, Event, JoinRefused, NodeKeys, SenderKeys, Step, row,
     state::{Key, Node, Sender, Token, UsedBy},
 };
-use crate::alert::{AlertKey, Ended};
+use crate::alert::{AlertKey, BuiltIn, Ended, Source};
 use vigie_core::{
     contact::NotOk, digest::Digest, id::NodeName, reason::vigie, status::Status, time::Deadline,
     token::Holder,
@@ -127,12 +124,12 @@ impl Step<'_> {
                 self.edit_node(&node, |row| {
                     row.keys.retain(|key| key.tls_key_sha256 == tls_key_sha256);
                 });
-                self.close(&built_in(&node, "@node", "expired"), Ended::Recovered);
+                self.end(&node, BuiltIn::NodeExpired);
             }
             Event::NodeRetired { ref node, .. } => {
                 let node = node.clone();
                 self.record(&event);
-                for key in self.alert_keys(Some(node.as_str())) {
+                for key in self.alert_keys_of(&Source::Node(node.clone())) {
                     self.close(&key, Ended::Retired);
                 }
                 if let Some(head) = self.node(&node).map(|row| row.head) {
@@ -314,23 +311,17 @@ impl Step<'_> {
         }
         self.delta.nodes.insert(node.clone(), Some(joined));
         self.decide(Decision::JoinAccepted { node: node.clone() });
-        self.close(&built_in(&node, "@node", "expired"), Ended::Recovered);
+        self.end(&node, BuiltIn::NodeExpired);
         self.judge_grouping(&node);
     }
 
     /// A node that no group names is treated as production and critical, and somebody should put it right.
     pub(super) fn judge_grouping(&mut self, node: &NodeName) {
-        let key = built_in(node, "@node", "ungrouped");
+        let what = BuiltIn::NodeUngrouped;
         if self.rules.groups_of(node).next().is_some() {
-            self.close(&key, Ended::Recovered);
-        } else if self.alert(&key).is_none() {
-            let finding = Finding::own(
-                Status::Warning,
-                vigie::NODE_UNGROUPED,
-                Default::default(),
-                self.now.wall,
-            );
-            self.raise(&key, finding);
+            self.end(node, what);
+        } else if !self.is_open(node, what.clone()) {
+            self.raise_built_in(node, what, Status::Warning, vigie::NODE_UNGROUPED, []);
         }
     }
 
@@ -339,8 +330,11 @@ impl Step<'_> {
         let complete = self
             .plan(node)
             .and_then(|plan| plan.complete.as_ref().map(|(_, plan)| Arc::clone(plan)));
-        let keys = self.alert_keys(Some(node.as_str()));
-        let is_faulty = keys.iter().any(|key| key.check == "@chain");
+        let keys = self.alert_keys_of(&Source::Node(node.clone()));
+        let is_faulty = keys
+            .iter()
+            .filter_map(AlertKey::built_in)
+            .any(BuiltIn::is_chain_fault);
         for key in keys {
             let Some(alert) = self.alert(&key) else {
                 continue;
@@ -348,7 +342,7 @@ impl Step<'_> {
             let is_unplanned = !key.is_built_in()
                 && complete
                     .as_ref()
-                    .is_some_and(|plan| !plan.contains_key(key.check.as_str()));
+                    .is_some_and(|plan| !plan.contains_key(key.check()));
             let is_gone = alert.reason == vigie::OBJECT_GONE.code();
             // What the node no longer lists and no line will end any more, unless its word is in question itself.
             let is_stale = !key.is_built_in() && !is_faulty && !self.is_listed(node, &key);
@@ -356,10 +350,7 @@ impl Step<'_> {
                 self.close(&key, Ended::Confirmed);
                 // The node may list it for as long as it runs; that says nothing new.
                 self.edit_node(node, |row| {
-                    let same = |item: &&NotOk| {
-                        item.check.as_str() == key.check
-                            && item.object.as_deref().unwrap_or_default() == key.object
-                    };
+                    let same = |item: &&NotOk| key.is_of(&item.check, item.object.as_deref());
                     let listed: Vec<NotOk> = row.listed.iter().filter(same).cloned().collect();
                     row.dismissed.extend(listed);
                 });
@@ -373,10 +364,9 @@ impl Step<'_> {
     /// Whether the node's latest contact lists the object as not ok.
     fn is_listed(&self, node: &NodeName, key: &AlertKey) -> bool {
         self.node(node).is_some_and(|row| {
-            row.listed.iter().any(|item| {
-                item.check.as_str() == key.check
-                    && item.object.as_deref().unwrap_or_default() == key.object
-            })
+            row.listed
+                .iter()
+                .any(|item| key.is_of(&item.check, item.object.as_deref()))
         })
     }
 }

@@ -34,7 +34,7 @@ pub use self::{
     steps::{reach, repeat_ms},
 };
 use crate::{
-    alert::{Alert, AlertKey, Message},
+    alert::{Alert, AlertKey, Message, Source},
     routing::Ground,
     rules::Rules,
 };
@@ -294,32 +294,32 @@ impl Step<'_> {
         rows(&self.delta.alerts, &self.state.alerts, Bound::Unbounded)
     }
 
-    /// Open alerts of one node: keys are in order of nodes, so one node's stand together.
+    /// Open alerts of one source: keys are in order of sources, so one's stand together. Those of sites and of the collector
+    /// are beside one another.
     fn alerts_of<'s>(
         &'s self,
-        node: &str,
+        source: &Source,
     ) -> impl Iterator<Item = (&'s AlertKey, &'s Alert)> + use<'s> {
-        let first = AlertKey {
-            node: node.to_owned(),
-            check: String::new(),
-            object: String::new(),
-        };
+        let first = AlertKey::first_of(source.clone());
         let from = Bound::Included(&first);
         let found = rows(&self.delta.alerts, &self.state.alerts, from);
-        found.take_while(move |(key, _)| key.node == first.node)
+        found.take_while(move |(key, _)| key.source().is_beside(first.source()))
     }
 
-    /// Keys of open alerts, of one node or of all.
-    fn alert_keys(&self, node: Option<&str>) -> Vec<AlertKey> {
-        match node {
-            Some(node) => self.alerts_of(node).map(|(key, _)| key.clone()).collect(),
-            None => self.alerts().map(|(key, _)| key.clone()).collect(),
-        }
+    /// Keys of all open alerts.
+    fn alert_keys(&self) -> Vec<AlertKey> {
+        self.alerts().map(|(key, _)| key.clone()).collect()
     }
 
-    /// How many alerts of a node are open.
-    fn open_alerts(&self, node: &str) -> usize {
-        self.alerts_of(node).count()
+    /// Keys of the open alerts of one source.
+    fn alert_keys_of(&self, source: &Source) -> Vec<AlertKey> {
+        let alerts = self.alerts_of(source);
+        alerts.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// How many alerts of a source are open.
+    fn open_alerts(&self, source: &Source) -> usize {
+        self.alerts_of(source).count()
     }
 
     fn started(&mut self, event: &Event) {

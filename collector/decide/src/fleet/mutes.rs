@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeSet, ops::Bound};
 
-use super::{Answered, Decision, Event, Step, lines::built_in, telling::Cause};
+use super::{Answered, Decision, Event, Step, telling::Cause};
 use crate::{
-    alert::{Alert, AlertKey},
+    alert::{Alert, AlertKey, BuiltIn, Source},
     mute::{MUTES_MAX, Mute, Muted, MutedBy, Scope},
     routing::Placement,
     rules::Subject,
@@ -145,12 +145,12 @@ impl Step<'_> {
 
     /// Whether an alert is about nodes that are worked at. That a site is silent is explained only if all are.
     fn is_work_at(&self, key: &AlertKey, subject: &Subject, place: &crate::mute::Place) -> bool {
-        if key.is_site_silence() {
+        if let Some(site) = key.site() {
             let of_site = self
                 .state
                 .nodes
                 .keys()
-                .filter(|node| self.rules.site_of(node).as_str() == key.object);
+                .filter(|node| self.rules.site_of(node) == *site);
             let mut is_any = false;
             for node in of_site {
                 is_any = true;
@@ -162,7 +162,8 @@ impl Step<'_> {
             }
             return is_any;
         }
-        key.node.parse::<NodeName>().is_ok() && place.covers(&key.node, &subject.groups)
+        key.node_name()
+            .is_some_and(|node| place.covers(node.as_str(), &subject.groups))
     }
 
     /// Notes that an alert is kept quiet, and what would have been said of it.
@@ -213,16 +214,16 @@ impl Step<'_> {
         if !matches!(alert.family, Family::Host | Family::Availability) || key.is_node_silence() {
             return None;
         }
-        let of_node = key.node.parse().ok().and_then(|node: NodeName| {
-            if !self.node(&node).is_some_and(|node| node.unheard) {
+        let of_node = key.node_name().and_then(|node| {
+            if !self.node(node).is_some_and(|node| node.unheard) {
                 return None;
             }
-            let silence = self.alert(&built_in(&node, "@node", "silent"));
+            let silence = self.alert(&AlertKey::of_node(node, BuiltIn::NodeSilent));
             let is_known = |parent: &&Alert| stands_for(parent, alert, placement);
             silence.filter(is_known).or_else(|| {
                 // A site stands for what its nodes' silence stood for. What other nodes there say is their own.
-                let site = self.rules.site_of(&node);
-                let site = self.alert(&AlertKey::of_collector("@site", site.as_str()));
+                let site = self.rules.site_of(node);
+                let site = self.alert(&AlertKey::of_site(&site));
                 site.filter(|site| alert.folded_into == Some(site.number))
                     .filter(is_known)
             })
@@ -236,8 +237,8 @@ impl Step<'_> {
     pub(super) fn is_explained_by_silence(&self, node: &NodeName, key: &AlertKey) -> bool {
         let site = self.rules.site_of(node);
         let silences = [
-            built_in(node, "@node", "silent"),
-            AlertKey::of_collector("@site", site.as_str()),
+            AlertKey::of_node(node, BuiltIn::NodeSilent),
+            AlertKey::of_site(&site),
         ];
         let parent = self.alert(key).and_then(|alert| alert.folded_into);
         parent.is_some()
@@ -260,7 +261,7 @@ impl Step<'_> {
             .collect();
         nodes
             .into_iter()
-            .flat_map(|node| self.alerts_of(node.as_str()))
+            .flat_map(|node| self.alerts_of(&Source::Node(node.clone())))
             .map(|(_, parent)| parent)
             .find(|parent| {
                 parent.family == Family::Availability
@@ -292,11 +293,11 @@ impl Step<'_> {
             return;
         };
         for node in nodes {
-            let silence = self.alert(&built_in(node, "@node", "silent"));
+            let silence = self.alert(&AlertKey::of_node(node, BuiltIn::NodeSilent));
             let Some(silence) = silence.map(|silence| silence.number) else {
                 continue;
             };
-            for key in self.alert_keys(Some(node.as_str())) {
+            for key in self.alert_keys_of(&Source::Node(node.clone())) {
                 let Some(alert) = self.alert(&key).cloned() else {
                     continue;
                 };

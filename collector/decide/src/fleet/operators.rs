@@ -8,7 +8,7 @@ use super::{
     event::{SenderAlert, UnacknowledgedBecause},
     telling::Cause,
 };
-use crate::alert::{Acknowledgement, Actor, AlertKey, Ended};
+use crate::alert::{Acknowledgement, Actor, AlertKey, BuiltIn, Ended};
 use vigie_core::{
     id::{ReceiverName, SenderName},
     observation::Facts,
@@ -217,7 +217,7 @@ impl Step<'_> {
         finding
             .facts
             .insert("sender".to_owned(), sender.as_str().into());
-        if self.alert(key).is_none() && self.open_alerts(&key.node) >= SENDER_ALERTS_MAX {
+        if self.alert(key).is_none() && self.open_alerts(key.source()) >= SENDER_ALERTS_MAX {
             self.too_many_of(sender);
             return;
         }
@@ -228,19 +228,15 @@ impl Step<'_> {
 
     /// What a sender has beyond bounds is told as one alarm, which an operator ends.
     fn too_many_of(&mut self, sender: &SenderName) {
-        let key = AlertKey::of_sender(sender, "@node", "alerts");
+        let what = BuiltIn::TooManyAlerts;
+        let key = AlertKey::of_sender(sender, what.check(), &what.object());
         if self.alert(&key).is_some() {
             return;
         }
-        let mut finding = Finding::own(
-            Status::Critical,
-            vigie::OBJECTS_TOO_MANY,
-            Facts::new(),
-            self.now.wall,
-        );
-        finding
-            .facts
-            .insert("max".to_owned(), SENDER_ALERTS_MAX.into());
+        let facts = [("max", SENDER_ALERTS_MAX.into())];
+        let mut finding = self.finding(&what, Status::Critical, vigie::OBJECTS_TOO_MANY, facts);
+        // `vigie-collector end` ends it, as any alert of a sender: `plan confirm` is for nodes.
+        finding.until_confirmed = false;
         self.raise(&key, finding);
     }
 

@@ -36,7 +36,7 @@ impl Step<'_> {
             token.expires = token.expires.anchored(before, now);
             self.delta.tokens.insert(id.clone(), Some(token));
         }
-        for key in self.alert_keys(None) {
+        for key in self.alert_keys() {
             let has_any = self
                 .alert(&key)
                 .is_some_and(|alert| alert.next_deadline().is_some());
@@ -59,7 +59,7 @@ impl Step<'_> {
         let is_closing = self.has_closed();
         self.make_digests();
         self.reschedule_digests();
-        for key in self.alert_keys(None) {
+        for key in self.alert_keys() {
             let acknowledged = self
                 .alert(&key)
                 .is_some_and(|alert| alert.acknowledged.is_some());
@@ -150,7 +150,7 @@ impl Step<'_> {
         }
         if is_edge {
             let is_closing = self.has_closed();
-            for key in self.alert_keys(None) {
+            for key in self.alert_keys() {
                 self.route(&key, Cause::Edge { is_closing });
             }
             self.find_next_edge();

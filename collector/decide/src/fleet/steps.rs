@@ -7,16 +7,15 @@
 //! Steps stand still while the alert is muted, acknowledged or explained by another. While it is only a warning and no
 //! route says otherwise nobody is woken again, but the clock of the steps goes on.
 
-use super::{Decision, Step, alerts::Finding};
+use super::{Decision, Step};
 use crate::{
-    alert::{Alert, AlertKey, Begun, Message, Notice, Progress, Told},
+    alert::{Alert, AlertKey, Begun, BuiltIn, Message, Notice, Progress, Told},
     destination::Destination,
     routing::Ground,
     rules::Step as RuleStep,
 };
 use vigie_core::{
     id::{PersonName, ReceiverName},
-    observation::Facts,
     reason::vigie,
     status::Status,
     time::{Deadline, Now, Wall},
@@ -211,19 +210,14 @@ impl Step<'_> {
 
     /// A receiver that reaches nobody is a fault of its own, and somebody else must hear of it.
     fn nobody_reachable(&mut self, key: &AlertKey, receiver: &ReceiverName) {
-        let own = AlertKey::of_collector("@receiver", receiver.as_str());
+        let what = BuiltIn::ReceiverUnreachable(receiver.clone());
+        let own = AlertKey::of_collector(what.clone());
         if *key == own || key.is_exercise() || self.alert(&own).is_some() {
             return;
         }
-        let mut finding = Finding::own(
-            Status::Critical,
-            vigie::RECEIVER_UNREACHABLE,
-            Facts::new(),
-            self.now.wall,
-        );
-        finding
-            .facts
-            .insert("receiver".to_owned(), receiver.as_str().into());
+        let facts = [("receiver", receiver.as_str().into())];
+        let reason = vigie::RECEIVER_UNREACHABLE;
+        let finding = self.finding(&what, Status::Critical, reason, facts);
         self.raise(&own, finding);
     }
 

@@ -48,17 +48,17 @@ impl Step<'_> {
 
     /// Where an alert belongs now.
     pub(super) fn placement(&self, key: &AlertKey, alert: &Alert, subject: &Subject) -> Placement {
-        if key.is_exercise() {
+        if let Some(receiver) = key.exercise_for() {
             // An exercise is for one receiver, whatever the hour.
             return Placement {
                 route: None,
-                tell: key.object.parse().into_iter().collect(),
+                tell: [receiver.clone()].into(),
                 hold: Vec::new(),
             };
         }
         let case = Case {
             subject,
-            node: &key.node,
+            node: &key.node(),
             family: alert.family,
             status: alert.status,
             is_newly_unknown: alert.unknown_counts.is_some(),

@@ -132,9 +132,9 @@ fn described(message: &Message) -> String {
             "{} {} {} {}/{} {} {}",
             message.to,
             telling.notice.as_str(),
-            telling.alert.node,
-            telling.alert.check,
-            telling.alert.object,
+            telling.alert.node(),
+            telling.alert.check(),
+            telling.alert.object(),
             telling.status,
             telling.reason,
         ),
@@ -143,7 +143,9 @@ fn described(message: &Message) -> String {
                 let texts = lines.iter().map(|line| {
                     format!(
                         "{}/{}x{}",
-                        line.alert.node, line.alert.check, line.held.times
+                        line.alert.node(),
+                        line.alert.check(),
+                        line.held.times
                     )
                 });
                 texts.collect::<Vec<_>>().join(",")
@@ -305,7 +307,13 @@ impl Collector {
             .alerts
             .iter()
             .map(|(key, alert)| {
-                format!("{} {}/{} {}", key.node, key.check, key.object, alert.status)
+                format!(
+                    "{} {}/{} {}",
+                    key.node(),
+                    key.check(),
+                    key.object(),
+                    alert.status
+                )
             })
             .collect()
     }
@@ -1354,7 +1362,7 @@ fn a_host_check_of_unknown_kind_counts_as_the_one_that_matters_most() {
         .state
         .alerts
         .iter()
-        .find(|(key, _)| key.check == "time")
+        .find(|(key, _)| key.check() == "time")
         .unwrap();
     let need = |family, kind: Option<&str>| {
         let planned = kind.map(|kind| {
@@ -1673,11 +1681,7 @@ proptest! {
         for (agent, spool) in agents.iter().zip(&mut spools) {
             collector.hears(agent, &std::mem::take(spool));
             for item in &agent.not_ok {
-                let key = AlertKey {
-                    node: agent.name.as_str().to_owned(),
-                    check: item.check.as_str().to_owned(),
-                    object: item.object.clone().unwrap_or_default(),
-                };
+                let key = AlertKey::from_parts(agent.name.as_str(), item.check.as_str(), &item.object.clone().unwrap_or_default()).unwrap();
                 let dismissed = collector.state.nodes[&agent.name].dismissed.contains(item);
                 let has_alert = collector.state.alerts.contains_key(&key);
                 prop_assert!(has_alert || dismissed, "{key:?} is not ok and has no alert");

@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Event, Step, alerts::Finding, lines::built_in, telling::Cause};
+use super::{Event, Step, telling::Cause};
 use crate::{
-    alert::{AlertKey, COLLECTOR, Ended},
+    alert::{AlertKey, BuiltIn, Ended, Judged, Source},
     destination::Destination,
 };
 use vigie_core::{
-    id::{NodeName, ReceiverName, ServiceName},
-    observation::Facts,
-    reason::{Reason, vigie},
+    id::{NodeName, ServiceName, SiteName},
+    reason::vigie,
     status::{Criticality, Family, Status},
     time::Wall,
 };
@@ -33,52 +32,46 @@ impl Step<'_> {
             Event::NodeSilent { node, last_contact } => self.node_silent(&node, last_contact),
             Event::NodeHeard { node } => {
                 self.hear(&node);
-                self.close(&built_in(&node, "@node", "silent"), Ended::Recovered)
+                self.end(&node, BuiltIn::NodeSilent)
             }
             Event::SiteSilent {
                 site,
                 nodes,
                 probes_answer,
-            } => self.site_silent(site.as_str(), &nodes, probes_answer),
+            } => self.site_silent(&site, &nodes, probes_answer),
             Event::SiteHeard { site } => {
-                self.close(
-                    &AlertKey::of_collector("@site", site.as_str()),
-                    Ended::Recovered,
-                );
+                self.close(&AlertKey::of_site(&site), Ended::Recovered);
             }
             Event::NodeFlooding { node, refused } => {
-                self.raise_about(
+                self.raise_built_in(
                     &node,
-                    "flooding",
+                    BuiltIn::NodeFlooding,
                     Status::Warning,
                     vigie::NODE_FLOODING,
                     [("refused", refused.into())],
                 );
             }
-            Event::NodeCalm { node } => {
-                self.close(&built_in(&node, "@node", "flooding"), Ended::Recovered)
-            }
+            Event::NodeCalm { node } => self.end(&node, BuiltIn::NodeFlooding),
             Event::NodeImpostor { node, claimed } => {
-                let key = built_in(&node, "@node", "impostor");
-                let mut finding = self
-                    .own(Status::Critical, vigie::NODE_IMPOSTOR)
-                    .until_confirmed();
-                finding.facts.insert("claimed".to_owned(), claimed.into());
-                self.raise(&key, finding);
+                self.raise_built_in(
+                    &node,
+                    BuiltIn::NodeImpostor,
+                    Status::Critical,
+                    vigie::NODE_IMPOSTOR,
+                    [("claimed", claimed.into())],
+                );
             }
             Event::ContactForged { node } => {
-                let finding = self
-                    .own(Status::Critical, vigie::CONTACT_FORGED)
-                    .until_confirmed();
-                self.raise(&built_in(&node, "@chain", "contact"), finding);
+                let (what, reason) = (BuiltIn::ContactForged, vigie::CONTACT_FORGED);
+                self.raise_built_in(&node, what, Status::Critical, reason, []);
             }
             Event::NodeClock { node, by_ms } => {
                 if by_ms.saturating_abs() <= NODE_CLOCK_FINE_MS {
-                    self.close(&built_in(&node, "@node", "clock"), Ended::Recovered);
+                    self.end(&node, BuiltIn::NodeClock);
                 } else {
-                    self.raise_about(
+                    self.raise_built_in(
                         &node,
-                        "clock",
+                        BuiltIn::NodeClock,
                         Status::Warning,
                         vigie::NODE_CLOCK,
                         [("by_ms", by_ms.into())],
@@ -89,36 +82,37 @@ impl Step<'_> {
                 node,
                 said_seq,
                 has_seq,
-            } => self.raise_about(
+            } => self.raise_built_in(
                 &node,
-                "withheld",
+                BuiltIn::EntriesWithheld,
                 Status::Critical,
                 vigie::ENTRIES_WITHHELD,
                 [("said_seq", said_seq.into()), ("has_seq", has_seq.into())],
             ),
             Event::EntriesHandedIn { node } => {
-                self.close(&built_in(&node, "@node", "withheld"), Ended::Recovered);
+                self.end(&node, BuiltIn::EntriesWithheld);
             }
             Event::PlanDiffers { node, said } => {
                 self.plan_differs(&node, said.map(|said| said.to_string()))
             }
-            Event::PlanAgrees { node } => {
-                self.close(&built_in(&node, "@plan", ""), Ended::Recovered)
-            }
-            Event::NodeExpired { node, not_after } => self.raise_about(
+            Event::PlanAgrees { node } => self.end(&node, BuiltIn::PlanDiffers),
+            Event::NodeExpired { node, not_after } => self.raise_built_in(
                 &node,
-                "expired",
+                BuiltIn::NodeExpired,
                 Status::Warning,
                 vigie::NODE_EXPIRED,
                 [("not_after", not_after.to_string().into())],
             ),
             Event::NodeValid { node } => {
-                self.close(&built_in(&node, "@node", "expired"), Ended::Recovered);
+                self.end(&node, BuiltIn::NodeExpired);
             }
             Event::ClockStep { by_ms } => self.clock_step(by_ms),
             Event::ClockTrusted { .. } => {
                 self.meta().clock_in_doubt = false;
-                self.close(&AlertKey::of_collector("@clock", ""), Ended::Recovered);
+                self.close(
+                    &AlertKey::of_collector(BuiltIn::ClockStep),
+                    Ended::Recovered,
+                );
                 self.ground_changed();
             }
             Event::DeliveryFailing {
@@ -126,22 +120,19 @@ impl Step<'_> {
                 waiting,
                 http_status,
             } => {
-                let mut finding = self.own(Status::Critical, vigie::DELIVERY_FAILING);
-                finding.facts.extend([
-                    ("receiver".to_owned(), Value::from(receiver.to_string())),
-                    ("waiting".to_owned(), waiting.into()),
-                    ("http_status".to_owned(), http_status.into()),
-                ]);
-                self.raise(
-                    &AlertKey::of_collector("@delivery", &receiver.to_string()),
-                    finding,
-                );
+                let facts = [
+                    ("receiver", receiver.to_string().into()),
+                    ("waiting", waiting.into()),
+                    ("http_status", http_status.into()),
+                ];
+                let what = BuiltIn::DeliveryFailing(receiver);
+                let reason = vigie::DELIVERY_FAILING;
+                let finding = self.finding(&what, Status::Critical, reason, facts);
+                self.raise(&AlertKey::of_collector(what), finding);
             }
             Event::DeliveryWorks { receiver } => {
-                self.close(
-                    &AlertKey::of_collector("@delivery", &receiver.to_string()),
-                    Ended::Recovered,
-                );
+                let key = AlertKey::of_collector(BuiltIn::DeliveryFailing(receiver));
+                self.close(&key, Ended::Recovered);
             }
             _ => {}
         }
@@ -153,7 +144,7 @@ impl Step<'_> {
         let Event::CommitFailed { told, .. } = event else {
             return;
         };
-        let alarm = AlertKey::of_collector("@commit", "");
+        let alarm = AlertKey::of_collector(BuiltIn::CommitFailing);
         let alerts = told.iter().filter_map(|m| Some(m.telling()?.alert.clone()));
         let alerts: BTreeSet<AlertKey> = alerts.filter(|key| *key != alarm).collect();
         for message in told {
@@ -168,23 +159,24 @@ impl Step<'_> {
 
     /// Ends alerts whose cause the new rules do not know any more: a receiver, a site.
     pub(super) fn end_what_rules_dropped(&mut self) {
-        for key in self.alert_keys(Some(COLLECTOR)) {
+        for key in self.alert_keys_of(&Source::Collector) {
             let ended = if key.is_exercise() {
                 Ended::Exercised
             } else {
                 Ended::Replaced
             };
-            let is_dropped = match key.check.as_str() {
-                "@delivery" => !self.can_be_told(&key.object),
-                "@exercise" => !self.knows_receiver(&key.object),
+            let is_dropped = match (key.source(), key.judged()) {
+                (Source::Site(site), _) => {
+                    let mut nodes = self.state.nodes.keys();
+                    !nodes.any(|node| self.rules.site_of(node) == *site)
+                }
+                (_, Judged::BuiltIn(BuiltIn::DeliveryFailing(to))) => !self.can_be_told(to),
+                (_, Judged::BuiltIn(BuiltIn::Exercise(receiver))) => {
+                    !self.rules.receivers.contains_key(receiver)
+                }
                 // Whether somebody can be reached under the new rules, the next page shows.
-                "@receiver" => true,
-                "@site" => !self
-                    .state
-                    .nodes
-                    .keys()
-                    .any(|node| self.rules.site_of(node).as_str() == key.object),
-                _ => false,
+                (_, Judged::BuiltIn(BuiltIn::ReceiverUnreachable(_))) => true,
+                (_, Judged::BuiltIn(_) | Judged::Check { .. }) => false,
             };
             if is_dropped {
                 self.close(&key, ended);
@@ -192,41 +184,16 @@ impl Step<'_> {
         }
     }
 
-    fn knows_receiver(&self, receiver: &str) -> bool {
-        let receiver = receiver.parse();
-        receiver.is_ok_and(|receiver| self.rules.receivers.contains_key::<ReceiverName>(&receiver))
-    }
-
     /// Whether the rules know a destination.
-    fn can_be_told(&self, destination: &str) -> bool {
-        match destination.parse() {
-            Ok(Destination::Receiver(receiver)) => self.rules.receivers.contains_key(&receiver),
-            Ok(Destination::Person { person, channel }) => self
+    fn can_be_told(&self, destination: &Destination) -> bool {
+        match destination {
+            Destination::Receiver(receiver) => self.rules.receivers.contains_key(receiver),
+            Destination::Person { person, channel } => self
                 .rules
                 .people
-                .get(&person)
-                .is_some_and(|person| person.channels.contains(&channel)),
-            Err(_) => false,
+                .get(person)
+                .is_some_and(|person| person.channels.contains(channel)),
         }
-    }
-
-    fn own(&self, status: Status, reason: Reason) -> Finding {
-        Finding::own(status, reason, Facts::new(), self.now.wall)
-    }
-
-    fn raise_about<const N: usize>(
-        &mut self,
-        node: &NodeName,
-        object: &str,
-        status: Status,
-        reason: Reason,
-        facts: [(&str, Value); N],
-    ) {
-        let mut finding = self.own(status, reason);
-        finding
-            .facts
-            .extend(facts.map(|(key, value)| (key.to_owned(), value)));
-        self.raise(&built_in(node, "@node", object), finding);
     }
 
     fn node_silent(&mut self, node: &NodeName, last_contact: Wall) {
@@ -236,7 +203,8 @@ impl Step<'_> {
             .map(|(_, plan)| plan.keys().map(|check| check.as_str().into()).collect())
             .unwrap_or_default();
         self.edit_node(node, |node| node.unheard = true);
-        let mut finding = self.own(Status::Critical, vigie::NODE_SILENT);
+        let what = BuiltIn::NodeSilent;
+        let mut finding = self.finding(&what, Status::Critical, vigie::NODE_SILENT, []);
         finding.family = Family::Host;
         finding.since = last_contact;
         // The last contact tells one silence from another, also when a commit fails and the event comes again.
@@ -249,10 +217,10 @@ impl Step<'_> {
                 checks.into_iter().take(NAMES_LISTED_MAX).collect(),
             ),
         ]);
-        self.raise(&built_in(node, "@node", "silent"), finding);
+        self.raise(&AlertKey::of_node(node, what), finding);
     }
 
-    fn site_silent(&mut self, site: &str, nodes: &[NodeName], probes_answer: bool) {
+    fn site_silent(&mut self, site: &SiteName, nodes: &[NodeName], probes_answer: bool) {
         let without_witness: BTreeSet<ServiceName> = nodes
             .iter()
             .flat_map(|node| self.rules.groups_of(node))
@@ -272,7 +240,7 @@ impl Step<'_> {
         } else {
             vigie::SITE_BLIND
         };
-        let mut finding = self.own(Status::Critical, reason);
+        let mut finding = self.finding(&BuiltIn::SiteSilent, Status::Critical, reason, []);
         let names = |names: &mut dyn Iterator<Item = &str>| -> Value {
             names.take(NAMES_LISTED_MAX).map(Value::from).collect()
         };
@@ -287,11 +255,12 @@ impl Step<'_> {
                 names(&mut without_witness.iter().map(ServiceName::as_str)),
             ),
         ]);
-        let key = AlertKey::of_collector("@site", site);
+        let key = AlertKey::of_site(site);
         self.raise(&key, finding);
         self.fold_into_site(nodes, &key);
         for node in nodes {
-            self.close(&built_in(node, "@node", "silent"), Ended::Replaced);
+            let silence = AlertKey::of_node(node, BuiltIn::NodeSilent);
+            self.close(&silence, Ended::Replaced);
         }
     }
 
@@ -299,20 +268,16 @@ impl Step<'_> {
         let has = self
             .plan(node)
             .and_then(|plan| plan.complete.as_ref().map(|(digest, _)| *digest));
-        let mut finding = match has {
-            None => self.own(Status::Critical, vigie::PLAN_MISSING),
-            Some(has) => {
-                let mut finding = self.own(Status::Critical, vigie::PLAN_MISMATCH);
-                finding
-                    .facts
-                    .insert("has".to_owned(), has.to_string().into());
-                finding
+        let what = BuiltIn::PlanDiffers;
+        let (reason, facts) = match (has, said) {
+            (None, _) => (vigie::PLAN_MISSING, Vec::new()),
+            (Some(has), said) => {
+                let has = Some(("has", has.to_string().into()));
+                let said = said.map(|said| ("said", said.into()));
+                (vigie::PLAN_MISMATCH, has.into_iter().chain(said).collect())
             }
         };
-        if let (Some(said), Some(_)) = (said, has) {
-            finding.facts.insert("said".to_owned(), said.into());
-        }
-        self.raise(&built_in(node, "@plan", ""), finding);
+        self.raise_built_in(node, what, Status::Critical, reason, facts);
     }
 
     fn clock_step(&mut self, by_ms: i64) {
@@ -322,9 +287,10 @@ impl Step<'_> {
                 // What waits for a morning cannot know when that is. Said once: later steps of the clock change nothing.
                 self.flush_digests();
             }
-            let mut finding = self.own(Status::Critical, vigie::CLOCK_STEP);
-            finding.facts.insert("by_ms".to_owned(), by_ms.into());
-            self.raise(&AlertKey::of_collector("@clock", ""), finding);
+            let what = BuiltIn::ClockStep;
+            let facts = [("by_ms", by_ms.into())];
+            let finding = self.finding(&what, Status::Critical, vigie::CLOCK_STEP, facts);
+            self.raise(&AlertKey::of_collector(what), finding);
         }
         self.ground_changed();
     }

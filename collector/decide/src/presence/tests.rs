@@ -296,11 +296,7 @@ fn a_restart_ends_no_alarm_before_the_node_has_spoken() {
         good_until: None,
     };
     for (check, object) in [("@node", "withheld"), ("@plan", ""), ("@node", "clock")] {
-        let key = AlertKey {
-            node: "a".to_owned(),
-            check: check.to_owned(),
-            object: object.to_owned(),
-        };
+        let key = AlertKey::from_parts("a", check, object).unwrap();
         state.alerts.insert(key, alert.clone());
     }
     let presence = Presence::new(&state, &fleet.rules, fleet.now);

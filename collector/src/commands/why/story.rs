@@ -176,9 +176,9 @@ impl Teller {
         let said = &line.event["line"];
         self.story.alert.as_ref().is_some_and(|alert| {
             line.kind() == "entry"
-                && line.event["node"] == alert.node.as_str()
-                && said["check"] == alert.check.as_str()
-                && said["object"].as_str().unwrap_or_default() == alert.object
+                && line.event["node"] == *alert.node()
+                && said["check"] == alert.check()
+                && said["object"].as_str().unwrap_or_default() == alert.object()
         })
     }
 

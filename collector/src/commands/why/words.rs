@@ -68,11 +68,7 @@ pub(super) fn escaped(json: &str) -> String {
 
 /// `http of app-01 (192.0.2.7)`.
 pub(in crate::commands) fn alert(alert: &AlertKey) -> String {
-    let AlertKey {
-        node,
-        check,
-        object,
-    } = alert;
+    let (node, check, object) = (alert.node(), alert.check(), alert.object());
     let object = if object.is_empty() {
         String::new()
     } else {
@@ -190,8 +186,8 @@ fn contact(event: &Value, alert: Option<&AlertKey>) -> String {
     let listed = event["contact"]["not_ok"].as_array();
     let found = listed.into_iter().flatten().find(|object| {
         alert.is_some_and(|alert| {
-            object["check"] == alert.check.as_str()
-                && object["object"].as_str().unwrap_or_default() == alert.object
+            object["check"] == alert.check()
+                && object["object"].as_str().unwrap_or_default() == alert.object()
         })
     });
     match found {

@@ -106,7 +106,7 @@ fn minimal_has_only_what_is_minimal() {
 fn an_exercise_says_that_it_is_one() {
     let mut exercise = message(1, 1841, Notice::Open);
     if let Body::Alert(telling) = &mut exercise.body {
-        telling.alert = AlertKey::of_collector(EXERCISE, "night");
+        telling.alert = AlertKey::exercise(&"night".parse().unwrap());
         telling.reason = "vigie.exercise".to_owned();
     }
     for detail in [Detail::Full, Detail::Minimal] {

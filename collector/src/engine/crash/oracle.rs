@@ -176,7 +176,7 @@ fn count(tally: &mut Tally, accepted: &[Accepted], crashes: u64) {
 }
 
 fn is_critical_service(key: &AlertKey) -> bool {
-    key.node.starts_with("app-")
+    key.node().starts_with("app-")
 }
 
 /// Whom something concerns at some moment; the team alone also by its next digest.
@@ -204,7 +204,7 @@ fn owed(tally: &mut Tally, accepted: &[Accepted], witness: &Witness) {
         }
         let since = last_ok.get(&heard.key).copied().unwrap_or((0, Wall(0)));
         let is_silenced = witness.silenced.iter().any(|(check, from)| {
-            *check == heard.key.check && *from <= heard.answered && heard.sent.0 < from.0 + 90_000
+            *check == heard.key.check() && *from <= heard.answered && heard.sent.0 < from.0 + 90_000
         });
         if !heard.is_current || is_silenced || is_open(heard.sent) != is_open(heard.answered) {
             continue;
@@ -291,7 +291,7 @@ fn ends(
             .map(|accepted| accepted.transmission)
     };
     // What the collector finds of itself may still be on.
-    let is_of_node = |alert: &AlertKey| !alert.check.starts_with('@');
+    let is_of_node = |alert: &AlertKey| !alert.is_built_in();
     for ((to, alert, opening), (transmission, is_logged)) in begun {
         let end = end(&to, &|telling| {
             telling.alert == alert && telling.opening == opening

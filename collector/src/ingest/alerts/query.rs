@@ -9,7 +9,7 @@ use vigie_core::{
     id::SenderName,
     time::{Elapsed, Now, Wall},
 };
-use vigie_decide::{alert::AlertKey, sender_alert::GOOD_FOR_DEFAULT_MS};
+use vigie_decide::{alert::Source, sender_alert::GOOD_FOR_DEFAULT_MS};
 
 use super::desk::Desk;
 
@@ -202,7 +202,7 @@ pub(super) fn alerts(
     wanted: &Wanted,
     now: Now,
 ) -> Vec<Value> {
-    let node = AlertKey::of_sender(sender, "", "").node;
+    let node = Source::Sender(sender.clone()).as_node().into_owned();
     let open = snapshot["alerts"].as_array().map(Vec::as_slice);
     open.unwrap_or_default()
         .iter()

@@ -107,7 +107,7 @@ async fn a_page_that_waited_under_version_2_still_goes_out() {
     assert_eq!(message.receiver, night());
     let telling = message.telling().unwrap();
     assert_eq!((telling.notice, telling.number), (Notice::Worse, 11));
-    assert_eq!(telling.alert.object, object);
+    assert_eq!(telling.alert.object(), object);
     assert_eq!(telling.need, (Need::Availability, 3));
     assert_eq!(telling.facts["text"], "\u{0}é");
     assert_eq!(
@@ -116,11 +116,7 @@ async fn a_page_that_waited_under_version_2_still_goes_out() {
     );
     assert_eq!((telling.step, telling.thread), (0, None));
 
-    let key = AlertKey {
-        node: "app-01".to_owned(),
-        check: "http".to_owned(),
-        object,
-    };
+    let key = AlertKey::from_parts("app-01", "http", &object).unwrap();
     let told = &state.alerts[&key].told;
     let reached = |receiver: &str| {
         let receiver: ReceiverName = receiver.parse().unwrap();
@@ -140,7 +136,7 @@ async fn a_page_that_waited_under_version_2_still_goes_out() {
     let team = reached("team");
     assert_eq!((team.first, team.last), (0, 0));
     assert!(team.thread != Digest::ZERO && team.thread != reached("night").thread);
-    let own = &state.alerts[&AlertKey::of_collector("disk", "")];
+    let own = &state.alerts[&AlertKey::from_parts("@collector", "disk", "").unwrap()];
     assert!(own.told.is_empty() && own.until_confirmed);
     assert!(state.held.is_empty() && state.digests.is_empty() && state.mutes.is_empty());
     // Once: what is of today is left alone.

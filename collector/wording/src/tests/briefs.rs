@@ -143,7 +143,7 @@ fn any_telling() -> impl Strategy<Value = Telling> {
             0..Criticality::ALL.len(),
             when,
             ".*",
-            ".*",
+            "[a-z0-9][a-z0-9._-]{0,62}",
         ),
     )
         .prop_map(
@@ -154,11 +154,7 @@ fn any_telling() -> impl Strategy<Value = Telling> {
                 let alert = if is_exercise {
                     exercise().alert
                 } else {
-                    AlertKey {
-                        node,
-                        check: format!("@{object}"),
-                        object,
-                    }
+                    key(&node, &format!("@{object}"), &object)
                 };
                 Telling {
                     notice: NOTICES[notice],

@@ -8,9 +8,9 @@ const HOSTILE: &str =
 /// What a node, a sender or an operator may have chosen is chosen by somebody who means harm.
 fn hostile(notice: Notice, is_of_sender: bool) -> Telling {
     let node = if is_of_sender {
-        format!("@sender/{HOSTILE}")
+        "@sender/prometheus"
     } else {
-        HOSTILE.to_owned()
+        "app-01"
     };
     let mut labels = Map::new();
     labels.insert(HOSTILE.to_owned(), HOSTILE.into());
@@ -19,11 +19,7 @@ fn hostile(notice: Notice, is_of_sender: bool) -> Telling {
         reason: HOSTILE.to_owned(),
         facts: labels,
         runbook: Some(format!("javascript:{HOSTILE}")),
-        alert: AlertKey {
-            node,
-            check: format!("@{HOSTILE}"),
-            object: HOSTILE.to_owned(),
-        },
+        alert: key(node, &format!("@{HOSTILE}"), HOSTILE),
         ..telling()
     }
 }
@@ -36,10 +32,7 @@ fn nothing_that_a_node_chose_ends_a_header_or_becomes_markup() {
             let told = hostile(notice, is_of_sender);
             let other = Telling {
                 number: 2,
-                alert: AlertKey {
-                    check: HOSTILE.to_owned(),
-                    ..told.alert.clone()
-                },
+                alert: key(&told.alert.node(), HOSTILE, &told.alert.object()),
                 ..told.clone()
             };
             for batch in [
@@ -109,11 +102,7 @@ proptest! {
             let telling = noticed(NOTICES[notice]);
             message(Telling {
                 number,
-                alert: AlertKey {
-                    node: "zzz-node".to_owned(),
-                    check: format!("{built_in}zzz-check"),
-                    object: "zzz-object".to_owned(),
-                },
+                alert: key("zzz-node", &format!("{built_in}zzz-check"), "zzz-object"),
                 services: if has_services { telling.services.clone() } else { BTreeSet::new() },
                 reason: "node.impostor".to_owned(),
                 facts: facts(json!({"claimed": "zzz-fact"})),
@@ -134,7 +123,7 @@ proptest! {
         let paris = paris();
         let voice = Voice { link: Some(&link), ..voice(Language::French, &paris) };
         let told = Telling {
-            alert: AlertKey { node: text.clone(), check: text.clone(), object: text.clone() },
+            alert: key("app-01", &text, &text),
             runbook: Some(text.clone()),
             reason: text,
             ..telling()

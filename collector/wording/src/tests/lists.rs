@@ -4,17 +4,11 @@ use super::*;
 fn flood(urgent: u64, others: u64) -> Vec<Message> {
     let urgent = (0..urgent).map(|index| Telling {
         number: 10_000 + index,
-        alert: AlertKey {
-            node: format!("app-{index:05}"),
-            ..telling().alert
-        },
+        alert: at(&format!("app-{index:05}"), &telling().alert),
         ..telling()
     });
     let others = (0..others).map(|index| Telling {
-        alert: AlertKey {
-            node: format!("mail-{index:05}"),
-            ..lesser(0).alert
-        },
+        alert: at(&format!("mail-{index:05}"), &lesser(0).alert),
         ..lesser(50_000 + index)
     });
     others.chain(urgent).map(message).collect()
@@ -160,11 +154,7 @@ fn what_vigie_finds_itself_is_short_in_a_long_list() {
         .map(|number| {
             message(Telling {
                 number,
-                alert: AlertKey {
-                    check: "@node".to_owned(),
-                    object: "silent".to_owned(),
-                    node: format!("app-{number:05}"),
-                },
+                alert: key(&format!("app-{number:05}"), "@node", "silent"),
                 reason: "node.silent".to_owned(),
                 facts: facts(json!({"checks": checks, "checks_count": 20})),
                 ..telling()

@@ -55,16 +55,22 @@ fn facts(value: Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
+/// The key that is stored and told as these.
+fn key(node: &str, check: &str, object: &str) -> AlertKey {
+    AlertKey::from_parts(node, check, object).unwrap()
+}
+
+/// The same on another node.
+fn at(node: &str, alert: &AlertKey) -> AlertKey {
+    key(node, alert.check(), &alert.object())
+}
+
 fn telling() -> Telling {
     Telling {
         notice: Notice::Open,
         number: 1841,
         opening: 7,
-        alert: AlertKey {
-            node: "app-01".to_owned(),
-            check: "portail".to_owned(),
-            object: String::new(),
-        },
+        alert: key("app-01", "portail", ""),
         services: ["dossier-patient".parse().unwrap()].into(),
         criticality: Criticality::Critical,
         environment: Environment::Production,
@@ -101,11 +107,7 @@ fn lesser(number: u64) -> Telling {
         criticality: Criticality::Important,
         family: Family::Host,
         status: Status::Warning,
-        alert: AlertKey {
-            node: "mail-01".to_owned(),
-            check: "disques".to_owned(),
-            object: "/var".to_owned(),
-        },
+        alert: key("mail-01", "disques", "/var"),
         reason: "filesystem.full".to_owned(),
         facts: facts(
             json!({"used_permille": 870, "limit_permille": 850, "available_bytes": 1_234_567_890_i64}),

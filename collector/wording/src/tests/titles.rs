@@ -145,18 +145,14 @@ fn whom_it_concerns_stands_first() {
 #[test]
 fn what_vigie_finds_itself_is_said_in_a_sentence() {
     let silent = Telling {
-        alert: AlertKey {
-            check: "@node".to_owned(),
-            object: "silent".to_owned(),
-            ..telling().alert
-        },
+        alert: key(&telling().alert.node(), "@node", "silent"),
         family: Family::Vigie,
         reason: "node.silent".to_owned(),
         facts: facts(json!({"last_contact": "2026-11-22T19:02:31.000Z"})),
         ..telling()
     };
     let own = Telling {
-        alert: AlertKey::of_collector("@delivery", "night"),
+        alert: key("@collector", "@delivery", "night"),
         services: ["vigie".parse().unwrap()].into(),
         family: Family::Vigie,
         reason: "delivery.failing".to_owned(),
@@ -359,10 +355,11 @@ fn long_names_do_not_hide_how_it_stands() {
         services: ["a", "b"]
             .map(|letter| letter.repeat(63).parse().unwrap())
             .into(),
-        alert: AlertKey {
-            object: format!("/opt/dossier/{}/conf.xml", "x".repeat(230)),
-            ..telling().alert
-        },
+        alert: key(
+            &telling().alert.node(),
+            telling().alert.check(),
+            &format!("/opt/dossier/{}/conf.xml", "x".repeat(230)),
+        ),
         ..telling()
     };
     let [french, _] = titles(&[message(long.clone())]);
@@ -390,10 +387,11 @@ fn a_long_title_keeps_its_counts() {
             "b".repeat(63).parse().unwrap(),
         ]
         .into(),
-        alert: AlertKey {
-            check: "x".repeat(63),
-            ..telling().alert
-        },
+        alert: key(
+            &telling().alert.node(),
+            &"x".repeat(63),
+            &telling().alert.object(),
+        ),
         ..telling()
     };
     let batch = [message(long), message(lesser(1))];

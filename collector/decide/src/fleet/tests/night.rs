@@ -198,7 +198,11 @@ impl Collector {
     }
 
     pub(super) fn number(&self, check: &str) -> u64 {
-        let found = self.state.alerts.iter().find(|(key, _)| key.check == check);
+        let found = self
+            .state
+            .alerts
+            .iter()
+            .find(|(key, _)| key.check() == check);
         found.unwrap().1.number
     }
 

@@ -130,7 +130,7 @@ fn is_sound(collector: &Collector, heard: &Heard) {
             reached || held,
             "nobody knows or will know of {key:?} {alert:?}"
         );
-        let wakes = key.node == "app-01"
+        let wakes = key.node() == "app-01"
             && (alert.status == Status::Critical
                 || alert.status == Status::Unknown && alert.unknown_counts.is_none());
         let civil = crate::routing::Civil {

@@ -7,39 +7,29 @@
 //!      └───────────────────────────────────────────────────────────────┘
 //!             ok (live line in order, no doubt), confirmed, retired, replaced: whoever was told is told the end
 //! ```
-//! The transitions are made by [`crate::fleet`]; this file says what an alert and a message about it are made of.
+//! The transitions are made by [`crate::fleet`]; [`AlertKey`] says which one it is, [`Message`] what is told of it.
+
+mod built_in;
+mod key;
+mod message;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{
-    destination::Destination, held::DigestNotice, mute::MutedBy, routing::UNKNOWN_COUNTS_AFTER_MS,
+pub use self::{
+    built_in::{AgentTrouble, BuiltIn, Ends},
+    key::{AlertKey, Judged, NotAKey, Source},
+    message::{Body, Message, Telling, digest_key, message_key},
 };
+use crate::{destination::Destination, mute::MutedBy, routing::UNKNOWN_COUNTS_AFTER_MS};
 use vigie_core::{
     digest::Digest,
-    id::{ReceiverName, SenderName, ServiceName},
-    status::{Criticality, Environment, Family, Need, Status},
+    id::{ReceiverName, ServiceName},
+    status::{Family, Status},
     time::{Deadline, Now, Wall},
 };
-
-/// The node part of alerts about the collector itself. No node can have this name.
-pub const COLLECTOR: &str = "@collector";
-
-/// What the node part of a sender's alerts begins with; its name follows.
-const SENDER: &str = "@sender/";
-
-/// What an alert is keyed by. Built-in checks start with `@`, which no configured name can.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct AlertKey {
-    /// The node, from its certificate; [`COLLECTOR`] for the collector's own.
-    pub node: String,
-    /// The check.
-    pub check: String,
-    /// The object; empty where the check has one thing to judge.
-    pub object: String,
-}
 
 /// An open alert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -254,187 +244,4 @@ pub enum Ended {
     Replaced,
     /// It was an exercise.
     Exercised,
-}
-
-/// One message to one destination, as it waits in the outbox.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// The idempotency key: a receiver that sees it twice may drop the second.
-    pub key: Digest,
-    /// Position in the outbox: messages to one destination go out in this order.
-    pub order: u64,
-    /// Where to.
-    pub to: Destination,
-    /// For which receiver.
-    pub receiver: ReceiverName,
-    /// When it was decided.
-    pub at: Wall,
-    /// What it says.
-    pub body: Body,
-}
-
-/// What a message says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Body {
-    /// Something about one alert.
-    Alert(Box<Telling>),
-    /// What waited for a receiver's opening.
-    Digest(Box<DigestNotice>),
-}
-
-/// What a message says about one alert.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Telling {
-    /// What happened.
-    pub notice: Notice,
-    /// The alert's number.
-    pub number: u64,
-    /// What identifies this opening of the alert, as in [`Alert::opening`].
-    pub opening: u64,
-    /// Which alert.
-    pub alert: AlertKey,
-    /// Services concerned.
-    pub services: BTreeSet<ServiceName>,
-    /// Highest criticality of these.
-    pub criticality: Criticality,
-    /// Where the node serves.
-    pub environment: Environment,
-    /// Family of the check.
-    pub family: Family,
-    /// The need that the check serves, and its level for the services concerned.
-    pub need: (Need, u8),
-    /// How it stands; for a close how it stood.
-    pub status: Status,
-    /// Why.
-    pub reason: String,
-    /// Details.
-    pub facts: Map<String, Value>,
-    /// Since when.
-    pub since: Wall,
-    /// Why it ended, once it has.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ended: Option<Ended>,
-    /// Where to read what to do.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runbook: Option<String>,
-    /// Which step of the receiver, from 0.
-    #[serde(default)]
-    pub step: u32,
-    /// The other receivers that were told until now.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub others_told: BTreeSet<ReceiverName>,
-    /// Who is on it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub acknowledged_by: Option<Actor>,
-    /// How many alerts this one explains, which nobody is told of besides.
-    #[serde(default)]
-    pub explains: u64,
-    /// [`Message::key`] of the message with which its thread began at this destination; `None`: it begins with this one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub thread: Option<Digest>,
-}
-
-impl Message {
-    /// What it says about an alert, if it is about one.
-    #[must_use]
-    pub fn telling(&self) -> Option<&Telling> {
-        match &self.body {
-            Body::Alert(telling) => Some(telling),
-            Body::Digest(_) => None,
-        }
-    }
-}
-
-impl AlertKey {
-    /// A key about the collector itself.
-    #[must_use]
-    pub fn of_collector(check: &str, object: &str) -> Self {
-        Self {
-            node: COLLECTOR.to_owned(),
-            check: check.to_owned(),
-            object: object.to_owned(),
-        }
-    }
-
-    /// Whether it is about the collector itself.
-    #[must_use]
-    pub fn is_of_collector(&self) -> bool {
-        self.node == COLLECTOR
-    }
-
-    /// The key of an exercise for a receiver.
-    #[must_use]
-    pub fn exercise(receiver: &ReceiverName) -> Self {
-        Self::of_collector("@exercise", receiver.as_str())
-    }
-
-    /// Whether it is an exercise: nothing has failed.
-    #[must_use]
-    pub fn is_exercise(&self) -> bool {
-        self.is_of_collector() && self.check == "@exercise"
-    }
-
-    /// The key of what a sender says of one of its own alerts.
-    #[must_use]
-    pub fn of_sender(sender: &SenderName, name: &str, fingerprint: &str) -> Self {
-        Self {
-            node: format!("{SENDER}{sender}"),
-            check: name.to_owned(),
-            object: fingerprint.to_owned(),
-        }
-    }
-
-    /// The sender that it is from.
-    #[must_use]
-    pub fn sender(&self) -> Option<&str> {
-        self.node.strip_prefix(SENDER)
-    }
-
-    /// Whether it says that its node is silent.
-    #[must_use]
-    pub fn is_node_silence(&self) -> bool {
-        self.check == "@node" && self.object == "silent"
-    }
-
-    /// Whether it says that a site is silent, cut off or out of sight.
-    #[must_use]
-    pub fn is_site_silence(&self) -> bool {
-        self.is_of_collector() && self.check == "@site"
-    }
-
-    /// Whether the check is one of vigie's own.
-    #[must_use]
-    pub fn is_built_in(&self) -> bool {
-        self.check.starts_with('@')
-    }
-}
-
-/// The idempotency key of a message about an alert. Two tries of one commit give the same key, so that nobody is told
-/// twice. `telling` is [`Alert::tellings`]: no two messages of one opening share it.
-#[must_use]
-pub fn message_key(
-    alert: &AlertKey,
-    opening: u64,
-    to: &Destination,
-    step: u32,
-    telling: u64,
-    notice: Notice,
-) -> Digest {
-    Digest::of(
-        format!(
-            "vigie message v1\n{}\n{}\n{}\n{opening}\n{to}\n{step}\n{telling}\n{}",
-            alert.node,
-            alert.check,
-            alert.object,
-            notice.as_str()
-        )
-        .as_bytes(),
-    )
-}
-
-/// The idempotency key of a digest. `order` is [`Message::order`]: where the clock is set back, one opening has two.
-#[must_use]
-pub fn digest_key(receiver: &ReceiverName, due: Wall, order: u64) -> Digest {
-    Digest::of(format!("vigie digest v1\n{receiver}\n{due}\n{order}").as_bytes())
 }
