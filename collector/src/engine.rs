@@ -33,7 +33,7 @@ use tracing::{error, info, warn};
 use vigie_core::{
     contact::Contact,
     digest::Digest,
-    entry::{Entry, NotAnEntry},
+    entry::EntryLine,
     hand_in::{EntriesAnswer, RefusedLine},
     id::NodeName,
     log::Checkpoint,
@@ -106,18 +106,38 @@ pub struct HandIn {
 
 /// A line as it came.
 #[derive(Debug)]
-pub struct ReceivedLine {
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-    /// What they say.
-    pub entry: Result<Entry, NotAnEntry>,
+pub enum ReceivedLine {
+    /// One that can be taken, and what it says.
+    Entry(EntryLine),
+    /// Bytes that cannot be taken as a line; their digest stands for them.
+    Refused {
+        /// Their SHA-256.
+        sha256: Digest,
+        /// How many.
+        len: u64,
+    },
 }
 
 impl ReceivedLine {
+    /// Reads a line, once for all who come after.
+    #[must_use]
+    pub fn read(bytes: &[u8]) -> Self {
+        match EntryLine::read(bytes) {
+            Ok(line) => Self::Entry(line),
+            Err(_) => Self::Refused {
+                sha256: Digest::of(bytes),
+                len: bytes.len() as u64,
+            },
+        }
+    }
+
     fn key(&self, node: &NodeName) -> LineKey {
-        match &self.entry {
-            Ok(entry) => LineKey::of(node, Some(entry.seq), entry.sha256),
-            Err(_) => LineKey::of(node, None, Digest::of(&self.bytes)),
+        match self {
+            Self::Entry(line) => {
+                let entry = line.entry();
+                LineKey::of(node, Some(entry.seq), entry.sha256)
+            }
+            Self::Refused { sha256, .. } => LineKey::of(node, None, *sha256),
         }
     }
 }
@@ -716,17 +736,17 @@ impl<S: Store> Engine<S> {
                 continue;
             }
             self.counters.lines.fetch_add(1, Relaxed);
-            let event = match line.entry {
-                Ok(_) => Event::Entry {
+            let event = match line {
+                ReceivedLine::Entry(line) => Event::Entry {
                     node: node.clone(),
                     doubt,
                     history: seq.is_some_and(|seq| seq < head_seq),
-                    line: serde_json::from_slice(&line.bytes).unwrap_or_default(),
+                    line,
                 },
-                Err(_) => Event::EntryRefused {
+                ReceivedLine::Refused { sha256, len } => Event::EntryRefused {
                     node: node.clone(),
                     sha256,
-                    len: line.bytes.len() as u64,
+                    len,
                 },
             };
             let is_refused = matches!(event, Event::EntryRefused { .. });

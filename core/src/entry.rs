@@ -10,7 +10,9 @@
 //! Writing ([`Draft`]) is strict: only our own types. Reading ([`Entry::read`]) is lenient: a reason, fact or key that
 //! this version does not know is kept, because a newer agent may send it, and refusing it would lose evidence.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -294,6 +296,57 @@ impl Entry {
     #[must_use]
     pub fn follows(&self, head: Head) -> bool {
         self.seq == head.seq + 1 && self.prev == head.sha256
+    }
+}
+
+/// A line as it came, with what it says: read once, at the door, and nested in the collector's log as it is.
+///
+/// Cheap to clone. As JSON it is the line itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryLine {
+    text: Arc<str>,
+    entry: Arc<Entry>,
+}
+
+impl EntryLine {
+    /// Reads a line's bytes.
+    ///
+    /// # Errors
+    /// As [`Entry::read`].
+    pub fn read(bytes: &[u8]) -> Result<Self, NotAnEntry> {
+        let entry = Entry::read(bytes)?;
+        // Canonical JSON is text; what is not has been refused already.
+        let text = str::from_utf8(bytes).map_err(|_| NotCanonical::NotAnObject)?;
+        Ok(Self {
+            text: text.into(),
+            entry: Arc::new(entry),
+        })
+    }
+
+    /// The line, byte for byte.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What it says.
+    #[must_use]
+    pub fn entry(&self) -> &Entry {
+        &self.entry
+    }
+}
+
+impl Serialize for EntryLine {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let value: Value = serde_json::from_str(&self.text).map_err(ser::Error::custom)?;
+        value.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for EntryLine {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        Self::read(value.to_string().as_bytes()).map_err(de::Error::custom)
     }
 }
 

@@ -4,9 +4,8 @@
 //! tree hash of RFC 6962 §2.1, kept incrementally: a leaf is SHA-256(0x00 ‖ line), a node SHA-256(0x01 ‖ left ‖ right).
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
-use crate::{canonical, digest::Digest, time::Now};
+use crate::{canonical, digest::Digest, entry::EntryLine, id::NodeName, time::Now};
 
 /// The version of the line's format.
 pub const VERSION: u64 = 1;
@@ -29,14 +28,35 @@ pub struct Frontier {
 
 /// Writes line `n`.
 #[must_use]
-pub fn write_line(n: u64, now: Now, event: &Value) -> String {
-    canonical::write(&json!({
-        "at": now.wall.to_string(),
-        "elapsed_ms": now.elapsed.0,
-        "event": event,
-        "n": n,
-        "v": VERSION,
-    }))
+pub fn write_line<T: Serialize>(n: u64, now: Now, event: &T) -> String {
+    nest(n, now, &canonical::write(event))
+}
+
+/// Writes line `n` about a line that a node handed in, which is nested as it is: it is its own canonical form.
+#[must_use]
+pub fn write_entry(
+    n: u64,
+    now: Now,
+    node: &NodeName,
+    doubt: bool,
+    history: bool,
+    line: &EntryLine,
+) -> String {
+    // No name needs an escape.
+    let line = line.text();
+    nest(
+        n,
+        now,
+        &format!(
+            r#"{{"doubt":{doubt},"history":{history},"kind":"entry","line":{line},"node":"{node}"}}"#
+        ),
+    )
+}
+
+/// Puts what belongs to every line around an event in canonical form.
+fn nest(n: u64, now: Now, event: &str) -> String {
+    let (at, elapsed_ms) = (now.wall, now.elapsed.0);
+    format!(r#"{{"at":"{at}","elapsed_ms":{elapsed_ms},"event":{event},"n":{n},"v":{VERSION}}}"#)
 }
 
 /// The leaf hash of a line (RFC 6962 §2.1).
@@ -93,6 +113,8 @@ impl Frontier {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     /// The definition of RFC 6962 §2.1, word for word.
@@ -118,6 +140,20 @@ mod tests {
             lines.push(line);
         }
         assert_eq!(frontier.size(), 300);
+    }
+
+    /// Whatever is nested: a log line is its own canonical form, down to the byte.
+    #[test]
+    fn an_entry_is_nested_as_it_came() {
+        let line = r#"{"at":"2026-11-22T19:04:31.207Z","facts":{"a":"é\n\u0001\"/"},"kind":"x","node":"app-01","prev":"0000000000000000000000000000000000000000000000000000000000000000","seq":7,"v":9}"#;
+        let read = EntryLine::read(line.as_bytes()).expect("an entry");
+        let node = "app-01".parse().expect("a name");
+        let written = write_entry(3, Now::default(), &node, true, false, &read);
+        let value = canonical::read(written.as_bytes()).expect("its own canonical form");
+        assert_eq!(value["event"]["line"].to_string(), line);
+        let event =
+            json!({"doubt": true, "history": false, "kind": "entry", "line": read, "node": node});
+        assert_eq!(written, write_line(3, Now::default(), &event));
     }
 
     #[test]

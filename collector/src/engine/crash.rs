@@ -683,10 +683,10 @@ async fn hand_in(
         let sent = clock.now();
         let request = {
             let agent = agent.lock().unwrap();
-            let lines = agent.unanswered.iter().map(|(line, ..)| ReceivedLine {
-                bytes: line.bytes.clone(),
-                entry: Entry::read(&line.bytes),
-            });
+            let lines = agent
+                .unanswered
+                .iter()
+                .map(|(line, ..)| ReceivedLine::read(&line.bytes));
             HandIn {
                 node: agent.name.clone(),
                 key_sha256: Digest::of(agent.name.as_str().as_bytes()),

@@ -223,10 +223,7 @@ impl Bench {
         let (reply, answer) = oneshot::channel();
         let lines = lines
             .iter()
-            .map(|line| ReceivedLine {
-                bytes: line.bytes.clone(),
-                entry: Entry::read(&line.bytes),
-            })
+            .map(|line| ReceivedLine::read(&line.bytes))
             .collect();
         let queued = self.handle.hand_in(HandIn {
             node: self.node.clone(),

@@ -32,7 +32,6 @@ use tokio::sync::oneshot;
 use tracing::{info, warn};
 use vigie_core::{
     contact::Signed,
-    entry::Entry,
     hand_in::LINES_MAX,
     id::NodeName,
     time::{Elapsed, Now, Wall},
@@ -267,7 +266,7 @@ pub async fn hand_in(
             "the contact is not signed with this node's key",
         );
     }
-    let lines: Vec<ReceivedLine> = lines.take(LINES_MAX + 1).map(read_line).collect();
+    let lines: Vec<ReceivedLine> = lines.take(LINES_MAX + 1).map(ReceivedLine::read).collect();
     if lines.len() > LINES_MAX {
         ingest.counters.malformed.fetch_add(1, Relaxed);
         return refuse(
@@ -308,17 +307,12 @@ pub async fn hand_in(
     }
 }
 
-fn read_line(bytes: &[u8]) -> ReceivedLine {
-    ReceivedLine {
-        entry: Entry::read(bytes),
-        // A line far too long is known by its digest alone, which the engine takes from the bytes.
-        bytes: bytes.to_vec(),
-    }
-}
-
 /// The first name in the lines that is not the certificate's. Lines that cannot be read claim nothing.
 fn foreign_name(lines: &[ReceivedLine], node: &NodeName) -> Option<String> {
-    let mut read = lines.iter().filter_map(|line| line.entry.as_ref().ok());
+    let mut read = lines.iter().filter_map(|line| match line {
+        ReceivedLine::Entry(line) => Some(line.entry()),
+        ReceivedLine::Refused { .. } => None,
+    });
     read.find(|entry| entry.node != node.as_str())
         .map(|entry| entry.node.clone())
 }

@@ -1,7 +1,6 @@
 //! What happens to the fleet, and what is decided about it: the two kinds of event that the log holds.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::{
     alert::{Actor, AlertKey, Ended, Message, Notice},
@@ -11,6 +10,7 @@ use crate::{
 use vigie_core::{
     contact::Contact,
     digest::Digest,
+    entry::EntryLine,
     id::{NodeName, PersonName, ReceiverName, SenderName, SiteName},
     status::Status,
     time::Wall,
@@ -44,8 +44,8 @@ pub enum Event {
         doubt: bool,
         /// Below its request's head: it happened, but says nothing about now.
         history: bool,
-        /// The line, verbatim.
-        line: Value,
+        /// The line, verbatim, and what it says.
+        line: EntryLine,
     },
     /// A node handed in a line that cannot be taken as one; its digest stands for it.
     #[serde(rename = "entry.refused")]

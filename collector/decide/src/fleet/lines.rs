@@ -17,6 +17,7 @@ use vigie_core::{
     digest::Digest,
     entry::{Entry, Head},
     id::{CheckName, NodeName, ServiceName, is_configured_name},
+    log,
     plan::{self, Difference, PlannedCheck},
     reason::{Reason, vigie},
     status::{Family, Need, Status},
@@ -42,21 +43,17 @@ impl Step<'_> {
     pub(super) fn handed_in(&mut self, event: Event) {
         match event {
             Event::Entry {
-                ref node,
+                node,
                 doubt,
                 history,
-                ref line,
+                line,
             } => {
-                let node = node.clone();
-                match Entry::read(line.to_string().as_bytes()) {
-                    Ok(entry) if self.node(&node).is_some() => {
-                        self.record(&event);
-                        self.hear(&node);
-                        self.entry(&node, doubt, history, &entry);
-                    }
-                    // The caller reads lines before it hands them over and drops those of nodes that left.
-                    Ok(_) | Err(_) => {}
+                if self.node(&node).is_none() {
+                    return; // The caller drops lines of nodes that left.
                 }
+                self.write(|n, now| log::write_entry(n, now, &node, doubt, history, &line));
+                self.hear(&node);
+                self.entry(&node, doubt, history, line.entry());
             }
             Event::EntryRefused {
                 ref node, sha256, ..

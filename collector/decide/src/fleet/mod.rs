@@ -202,8 +202,7 @@ impl Step<'_> {
 
     /// Writes the event's line.
     fn record(&mut self, event: &Event) {
-        let value = serde_json::to_value(event).expect("events serialise to JSON");
-        self.write(&value);
+        self.write(|n, now| log::write_line(n, now, event));
     }
 
     /// Writes a decision's line.
@@ -213,16 +212,17 @@ impl Step<'_> {
         if let (Value::Object(members), Value::Object(decided)) = (&mut value, decided) {
             members.extend(decided);
         }
-        self.write(&value);
+        self.write(|n, now| log::write_line(n, now, &value));
         self.outcome.decisions.push(decision);
     }
 
-    fn write(&mut self, event: &Value) {
+    /// Writes a line of the log, which is given its number.
+    fn write(&mut self, line: impl FnOnce(u64, Now) -> String) {
         let now = self.now;
         let ground = self.ground;
         let meta = self.meta();
         let n = meta.frontier.size();
-        let line = log::write_line(n, now, event);
+        let line = line(n, now);
         meta.frontier.push(line.as_bytes());
         if now.wall.0 < meta.last_now.wall_ms {
             // The clock was set back a little, perhaps to before an edge that was passed: it comes once more.
