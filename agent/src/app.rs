@@ -30,6 +30,7 @@ use vigie_core::{
     reason::vigie,
     time::Wall,
 };
+use vigie_machine::Context;
 use vigie_platform::{
     clock::Clock,
     disk::Disk,
@@ -43,7 +44,7 @@ use vigie_platform::{
 
 use crate::{
     admin::{self, SocketError},
-    checks::{Context, KINDS},
+    checks::KINDS,
     fallback::Fallback,
     join::identity::{Identity, LoadError},
     ledger::{CheckpointFile, Ledger, lane::Lane},

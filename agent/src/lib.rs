@@ -5,7 +5,7 @@
 //! evidence in the [`ledger`], which gives it its place in this node's chain and keeps it in the [`spool`]; [`push`]
 //! hands it in under the identity that [`join`] won and [`renewal`] renews. If nobody takes it, [`fallback`] says so by
 //! another way. [`app`] wires all of it from the [`settings`], [`admin`] shows its state, [`commands`] is the command
-//! line. Paths that may not leave the node in clear become names of [`pseudonym`].
+//! line. What a check may touch of the machine is [`vigie_machine`].
 //!
 //! Three things wait for nobody: the runner for the ledger, the ledger for the collector, the stop for any of them.
 
@@ -19,7 +19,6 @@ pub mod join;
 pub mod ledger;
 pub mod metrics;
 pub mod metrics_lane;
-pub mod pseudonym;
 pub mod push;
 pub mod renewal;
 pub mod runner;

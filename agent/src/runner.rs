@@ -32,10 +32,11 @@ use vigie_core::{
     status::Status,
     time::{Elapsed, Now},
 };
+use vigie_machine::Context;
 use vigie_platform::clock::wait_until;
 
 use crate::{
-    checks::{Check, Context},
+    checks::Check,
     ledger::lane::Lane,
     metrics::{CheckMetrics, Ended, Metrics},
     settings::PlannedCheck,

@@ -5,7 +5,6 @@
 //! spools or alerts: it returns [`Observation`]s, and the runner does the rest.
 
 pub mod availability;
-pub mod context;
 pub mod host;
 
 use std::{future::Future, pin::Pin};
@@ -14,9 +13,8 @@ use vigie_core::{
     observation::{MetricId, Observation},
     status::Family,
 };
+use vigie_machine::Context;
 use vigie_platform::settings_file::Section;
-
-pub use self::context::Context;
 
 /// The future of one run.
 pub type Run<'a> = Pin<Box<dyn Future<Output = Vec<Observation>> + Send + 'a>>;

@@ -8,6 +8,7 @@ use vigie_core::{
     reason::{host, vigie},
     status::Status,
 };
+use vigie_machine::Context;
 use vigie_platform::{
     clock::{Clock, SystemClock},
     process::Exit,
@@ -16,7 +17,7 @@ use vigie_platform::{
 
 use super::{complain, runtime, show};
 use crate::{
-    checks::{self, Check, Context, KINDS},
+    checks::{self, Check, KINDS},
     settings::probe_settings,
 };
 

@@ -6,12 +6,12 @@ use rustix::io::Errno;
 use vigie_core::{
     observation::Observation, reason::availability as reason, status::Status, time::Wall,
 };
-
-use super::phase::Phase;
-use crate::checks::context::{
-    ResolveError,
+use vigie_machine::{
+    net::ResolveError,
     tls::{certificate_word, handshake_word},
 };
+
+use super::phase::Phase;
 
 /// Why there is no answer to judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

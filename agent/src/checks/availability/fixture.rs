@@ -18,15 +18,16 @@ use vigie_core::{
     status::Status,
     time::Elapsed,
 };
+use vigie_machine::{
+    Answer, Context,
+    net::{Net, ResolveError, Resolver},
+};
 use vigie_platform::{
     clock::{Clock, SystemClock},
     settings_file::{self, Mistakes},
 };
 
-use crate::checks::{
-    Check, Context, Kind,
-    context::{Answer, Net, ResolveError, net::Resolver},
-};
+use crate::checks::{Check, Kind};
 
 /// The port of a server that runs `handler` for every connection until the test ends.
 pub(super) async fn server<F>(handler: impl Fn(TcpStream) -> F + Send + 'static) -> u16

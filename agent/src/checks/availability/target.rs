@@ -18,12 +18,12 @@ use vigie_core::{
     status::Status,
     time::Elapsed,
 };
+use vigie_machine::Context;
 
 use super::{
     failure::Failure,
     phase::{Phase, Progress},
 };
-use crate::checks::context::Context;
 
 /// Addresses asked at a time. More than this belongs to a content network, whose nodes are not the customer's to watch.
 const ADDRESSES_MAX: usize = 32;

@@ -13,6 +13,7 @@ use vigie_core::{
     status::{Family, Status},
     time::Elapsed,
 };
+use vigie_machine::Context;
 use vigie_platform::settings_file::{Complaint, Section};
 
 use super::{
@@ -21,7 +22,7 @@ use super::{
     phase::{Phase, Progress},
     target::{Addresses, Host, Target},
 };
-use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
+use crate::checks::{Check, Kind, MetricSpec, MetricType, Run};
 
 /// How much is read before the expected bytes are given up on. Greetings take a line.
 const ANSWER_LEN_MAX: usize = 64 * 1024;

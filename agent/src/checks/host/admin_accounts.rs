@@ -37,12 +37,11 @@ use vigie_core::{
     },
     status::{Family, Status},
 };
+use vigie_machine::{Context, files::Listed, state::StateError};
 use vigie_platform::settings_file::Section;
 
 use super::{numbers::as_metric, source};
-use crate::checks::{
-    Check, Context, Kind, MetricSpec, MetricType, Run, context::state::StateError,
-};
+use crate::checks::{Check, Kind, MetricSpec, MetricType, Run};
 
 const COUNT: MetricId = MetricId("vigie_admin_rights");
 const UNREADABLE: MetricId = MetricId("vigie_admin_rights_unreadable");
@@ -444,9 +443,7 @@ impl Place<'_> {
     async fn names(&self, path: &Path, max: usize) -> Result<Vec<String>, Unreadable> {
         match self.context.files.list(&self.path(path), max).await {
             Ok(listed) => {
-                let name = |entry: crate::checks::context::files::Listed| {
-                    entry.name.into_string().map_err(|_| Unreadable)
-                };
+                let name = |entry: Listed| entry.name.into_string().map_err(|_| Unreadable);
                 let mut names = listed
                     .into_iter()
                     .map(name)

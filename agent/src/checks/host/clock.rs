@@ -32,16 +32,17 @@ use vigie_core::{
     status::{Family, Status},
     time::{Elapsed, Now, Wall},
 };
+use vigie_machine::{
+    Context,
+    commands::{Command, CommandError, CommandOutput},
+};
 use vigie_platform::settings_file::Section;
 
 use super::{
     limits::{self, Limits},
     numbers::{as_metric, as_ms},
 };
-use crate::checks::{
-    Check, Context, Kind, MetricSpec, MetricType, Run,
-    context::{Command, CommandError, CommandOutput},
-};
+use crate::checks::{Check, Kind, MetricSpec, MetricType, Run};
 
 const OFFSET: MetricId = MetricId("vigie_clock_offset_seconds");
 const SYNCHRONISED: MetricId = MetricId("vigie_clock_synchronised");

@@ -16,13 +16,14 @@ use vigie_core::{
     reason::host::{CPU_BUSY, CPU_FIRST, CPU_OK},
     status::{Family, Status},
 };
+use vigie_machine::Context;
 use vigie_platform::settings_file::{Percent, Section};
 
 use super::{
     limits::{self, Limits, Share, limit_permille},
     source,
 };
-use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
+use crate::checks::{Check, Kind, MetricSpec, MetricType, Run};
 
 const USED: MetricId = MetricId("vigie_host_cpu_used_ratio");
 const MODE: MetricId = MetricId("vigie_host_cpu_mode_ratio");

@@ -8,7 +8,7 @@
 
 use std::{io, path::Path};
 
-use crate::checks::Context;
+use vigie_machine::Context;
 
 /// One daemon under the names that distributions give it.
 #[derive(Debug, PartialEq, Eq)]

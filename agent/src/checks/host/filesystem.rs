@@ -45,6 +45,10 @@ use vigie_core::{
     status::{Family, Status},
     time::Elapsed,
 };
+use vigie_machine::{
+    Context,
+    files::{Files, Statvfs, Usage},
+};
 use vigie_platform::{
     clock::Clock,
     settings_file::{Percent, Section},
@@ -58,10 +62,7 @@ use super::{
     numbers::as_metric,
     source,
 };
-use crate::checks::{
-    Check, Context, Kind, MetricSpec, MetricType, Run,
-    context::{Files, Statvfs, Usage},
-};
+use crate::checks::{Check, Kind, MetricSpec, MetricType, Run};
 
 const SIZE: MetricId = MetricId("vigie_host_filesystem_size_bytes");
 const FREE: MetricId = MetricId("vigie_host_filesystem_free_bytes");

@@ -12,15 +12,16 @@ use vigie_core::{
     observation::{MetricId, Observation},
     time::Elapsed,
 };
+use vigie_machine::{
+    Answer, Context,
+    files::{EachLine, Files, Listed, Stamp, Statvfs, Usage, Walk},
+};
 use vigie_platform::{
     clock::SystemClock,
     settings_file::{self, Mistakes},
 };
 
-use crate::checks::{
-    Check, Context, Kind,
-    context::{Answer, EachLine, Files, Listed, Stamp, Statvfs, Usage, Walk},
-};
+use crate::checks::{Check, Kind};
 
 /// What `statvfs` of a mount answers.
 #[derive(Clone, Copy)]

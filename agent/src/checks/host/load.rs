@@ -10,6 +10,7 @@ use vigie_core::{
     reason::host::{LOAD_HIGH, LOAD_OK},
     status::{Family, Status},
 };
+use vigie_machine::Context;
 use vigie_platform::settings_file::Section;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     limits::{self, Limits},
     source,
 };
-use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
+use crate::checks::{Check, Kind, MetricSpec, MetricType, Run};
 
 const AVERAGE: MetricId = MetricId("vigie_host_load_average");
 const PROCESSORS: MetricId = MetricId("vigie_host_processors");

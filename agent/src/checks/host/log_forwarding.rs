@@ -34,6 +34,7 @@ use vigie_core::{
     status::{Family, Status},
     time::Wall,
 };
+use vigie_machine::Context;
 use vigie_platform::settings_file::Section;
 
 use self::{connection::Target, journal::Storage, queue::Size};
@@ -42,7 +43,7 @@ use super::{
     limits::{self, Limits},
     numbers::{as_metric, as_ms, since_ms},
 };
-use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
+use crate::checks::{Check, Kind, MetricSpec, MetricType, Run};
 
 const WRITTEN: MetricId = MetricId("vigie_log_last_write_timestamp_seconds");
 const OLDEST: MetricId = MetricId("vigie_log_oldest_entry_timestamp_seconds");

@@ -9,6 +9,7 @@ use vigie_core::{
     reason::host::{MEMORY_LOW, MEMORY_OK, MEMORY_SWAP},
     status::{Family, Status},
 };
+use vigie_machine::Context;
 use vigie_platform::settings_file::{Percent, Section};
 
 use super::{
@@ -16,7 +17,7 @@ use super::{
     numbers::as_metric,
     source,
 };
-use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
+use crate::checks::{Check, Kind, MetricSpec, MetricType, Run};
 
 const SIZE: MetricId = MetricId("vigie_host_memory_size_bytes");
 const AVAILABLE: MetricId = MetricId("vigie_host_memory_available_bytes");

@@ -24,6 +24,7 @@ use vigie_core::{
     },
     status::{Family, Status},
 };
+use vigie_machine::Context;
 use vigie_platform::settings_file::{Percent, Section};
 
 use super::{
@@ -31,7 +32,7 @@ use super::{
     numbers::as_metric,
     source,
 };
-use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
+use crate::checks::{Check, Kind, MetricSpec, MetricType, Run};
 
 const UP: MetricId = MetricId("vigie_network_up");
 const SPEED: MetricId = MetricId("vigie_network_speed_bytes_per_second");

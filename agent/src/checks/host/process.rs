@@ -16,10 +16,11 @@ use vigie_core::{
     status::{Family, Status},
     time::Now,
 };
+use vigie_machine::{Context, processes::Process};
 use vigie_platform::settings_file::Section;
 
 use super::{numbers::as_metric, source};
-use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run, context::Process};
+use crate::checks::{Check, Kind, MetricSpec, MetricType, Run};
 
 const COUNT: MetricId = MetricId("vigie_processes");
 const MEMORY: MetricId = MetricId("vigie_process_resident_memory_bytes");
@@ -288,13 +289,11 @@ mod tests {
         sync::Arc,
     };
 
+    use vigie_machine::processes;
     use vigie_platform::clock::SystemClock;
 
     use super::*;
-    use crate::checks::{
-        context,
-        host::fixture::{Machine, measured, settings},
-    };
+    use crate::checks::host::fixture::{Machine, measured, settings};
 
     fn process(pid: u32, comm: &str, argument_name: Option<&str>) -> Process {
         Process {
@@ -402,7 +401,7 @@ mod tests {
     async fn hidden_processes_are_unknown_for_every_name() {
         let proc = tempfile::tempdir().unwrap();
         let context = Context {
-            processes: context::Processes::at(proc.path(), Arc::new(SystemClock)),
+            processes: processes::Processes::at(proc.path(), Arc::new(SystemClock)),
             ..Machine::real()
         };
         let mut check = settings(&KIND, "names = [\"a\", \"b\"]").unwrap();

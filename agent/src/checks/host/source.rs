@@ -3,8 +3,7 @@
 use std::{io, path::Path};
 
 use vigie_core::{observation::Observation, reason::host::HOST_UNREADABLE, status::Status};
-
-use crate::checks::Context;
+use vigie_machine::Context;
 
 /// The longest of these files that is read: /proc/stat of a machine with thousands of processors and interrupts.
 pub(super) const SOURCE_LEN_MAX: usize = 4 * 1024 * 1024;

@@ -40,6 +40,7 @@ use vigie_core::{
     status::{Family, Status},
     time::{Elapsed, Now, Wall},
 };
+use vigie_machine::Context;
 use vigie_platform::settings_file::Section;
 
 use self::{
@@ -47,7 +48,7 @@ use self::{
     watch::Watch,
 };
 use super::{numbers::as_metric, source};
-use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run};
+use crate::checks::{Check, Kind, MetricSpec, MetricType, Run};
 
 const STATE: MetricId = MetricId("vigie_systemd_unit_state");
 const RESTARTS: MetricId = MetricId("vigie_systemd_unit_restarts_total");

@@ -32,6 +32,7 @@ use vigie_core::{
     status::{Family, Status},
     time::Wall,
 };
+use vigie_machine::{Context, state::STATE_LEN_MAX};
 use vigie_platform::settings_file::Section;
 
 use self::{debian::Package, release::Release};
@@ -39,9 +40,7 @@ use super::{
     limits::{self, Limits},
     numbers::{as_metric, as_ms, since_ms},
 };
-use crate::checks::{
-    Check, Context, Kind, MetricSpec, MetricType, Run, context::state::STATE_LEN_MAX,
-};
+use crate::checks::{Check, Kind, MetricSpec, MetricType, Run};
 
 const PENDING: MetricId = MetricId("vigie_updates_security_pending");
 const OLDEST: MetricId = MetricId("vigie_updates_security_oldest_age_seconds");

@@ -18,17 +18,15 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+use vigie_machine::{
+    Context,
+    tls::{Shown, TlsClient},
+};
 
 use super::endpoint::{Endpoint, Scheme};
-use crate::checks::{
-    availability::{
-        failure::Failure,
-        phase::{Phase, Progress},
-    },
-    context::{
-        Context,
-        tls::{Shown, TlsClient},
-    },
+use crate::checks::availability::{
+    failure::Failure,
+    phase::{Phase, Progress},
 };
 
 /// The longest head of an answer read, in bytes.

@@ -21,6 +21,7 @@ use vigie_core::{
     status::{Family, Status},
     time::Elapsed,
 };
+use vigie_machine::{Context, tls::Shown};
 use vigie_platform::settings_file::Section;
 
 use self::{
@@ -33,7 +34,7 @@ use super::{
     phase::{Phase, Progress},
     target::{Host, Target},
 };
-use crate::checks::{Check, Context, Kind, MetricSpec, MetricType, Run, context::tls::Shown};
+use crate::checks::{Check, Kind, MetricSpec, MetricType, Run};
 
 const PHASE_DURATION: MetricId = MetricId("vigie_http_phase_duration_seconds");
 const STATUS_CODE: MetricId = MetricId("vigie_http_status_code");

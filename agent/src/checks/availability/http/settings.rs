@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use regex_lite::Regex;
+use vigie_machine::tls::TlsClient;
 use vigie_platform::{
     settings_file::{Complaint, SecretFile, Section},
     tls::load_certificates,
@@ -13,7 +14,7 @@ use super::{
     endpoint::{Endpoint, Scheme},
     verdict::{Expected, Pattern},
 };
-use crate::checks::{availability::target::Addresses, context::tls::TlsClient};
+use crate::checks::availability::target::Addresses;
 
 /// Redirects that may be followed. Browsers stop at 20; a health page has no use for more than a few.
 const REDIRECTS_MAX: u8 = 10;

@@ -9,10 +9,13 @@ use vigie_core::{
     reason::availability::{NET_NO_ADDRESS, NET_RESOLVER, TCP_OK},
     time::Now,
 };
+use vigie_machine::{
+    Answer,
+    net::{Net, ResolveError, Resolver},
+};
 use vigie_platform::clock::{Clock, ManualClock, SystemClock};
 
 use super::*;
-use crate::checks::context::{Answer, Net, ResolveError, net::Resolver};
 
 /// Answers with what it was last told.
 struct Scripted(Mutex<Script>);

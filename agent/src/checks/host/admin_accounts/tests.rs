@@ -3,13 +3,11 @@
 use std::{os::unix::fs::PermissionsExt as _, sync::Arc};
 
 use vigie_core::{id::CheckName, time::Elapsed};
+use vigie_machine::state::accept;
 use vigie_platform::disk::RealDisk;
 
 use super::*;
-use crate::checks::{
-    context::state::accept,
-    host::fixture::{Machine, measured, settings, write_below},
-};
+use crate::checks::host::fixture::{Machine, measured, settings, write_below};
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/bash\nalice:x:1000:1000::/home/alice:/bin/bash\n\
     bob:x:1001:1001::/home/bob:/bin/bash\nnobody:x:65534:65534::/nonexistent:/usr/sbin/nologin\nbroken\n";

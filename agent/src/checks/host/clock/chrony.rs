@@ -6,13 +6,10 @@
 use std::io;
 
 use vigie_core::time::Wall;
+use vigie_machine::{Context, commands::CommandError};
 
 use super::{Machine, Reading, Told, run_program};
-use crate::checks::{
-    Context,
-    context::CommandError,
-    host::daemon::{Daemon, Life},
-};
+use crate::checks::host::daemon::{Daemon, Life};
 
 /// The word for it.
 const CHRONY: &str = "chrony";

@@ -4,11 +4,10 @@
 //! most 34 minutes apart). `timedatectl timesync-status` prints for people; its lines have stood since systemd 239, and a
 //! line that reads differently is left out rather than guessed. `timedatectl show` prints the kernel's word for programs.
 
+use vigie_machine::Context;
+
 use super::{Machine, Reading, Told, run_program};
-use crate::checks::{
-    Context,
-    host::daemon::{Daemon, Life},
-};
+use crate::checks::host::daemon::{Daemon, Life};
 
 /// The words for them.
 const TIMESYNCD: &str = "timesyncd";

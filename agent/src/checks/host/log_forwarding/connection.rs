@@ -15,12 +15,12 @@ use std::{
 };
 
 use vigie_core::observation::Object;
-
-use crate::checks::{
+use vigie_machine::{
     Context,
-    context::{Encoding, Walk},
-    host::daemon::is_missing,
+    files::{Encoding, Walk},
 };
+
+use crate::checks::host::daemon::is_missing;
 
 const TABLES: [&str; 2] = ["proc/net/tcp", "proc/net/tcp6"];
 

@@ -7,8 +7,7 @@
 use std::path::Path;
 
 use vigie_core::time::Wall;
-
-use crate::checks::Context;
+use vigie_machine::Context;
 
 /// Where journald keeps what should survive, and what need not.
 const FOLDERS: [(Storage, &str); 2] = [

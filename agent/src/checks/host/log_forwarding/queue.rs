@@ -4,8 +4,9 @@
 use std::{io, path::Path, str::FromStr};
 
 use vigie_core::time::Wall;
+use vigie_machine::Context;
 
-use crate::checks::{Context, host::daemon::is_missing};
+use crate::checks::host::daemon::is_missing;
 
 /// The working folders of the Debian and the RHEL family.
 const FOLDERS: [&str; 2] = ["var/spool/rsyslog", "var/lib/rsyslog"];

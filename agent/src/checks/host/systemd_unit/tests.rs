@@ -9,11 +9,10 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
+use vigie_machine::bus::Bus;
+
 use super::*;
-use crate::checks::{
-    context::Bus,
-    host::fixture::{Machine, measured, settings},
-};
+use crate::checks::host::fixture::{Machine, measured, settings};
 
 fn state(active: &str, sub: &str) -> State {
     State {

@@ -13,13 +13,13 @@ use std::{
 };
 
 use vigie_core::time::Wall;
+use vigie_machine::{
+    Context,
+    files::{Encoding, Listed, Stamp, Walk},
+};
 
 use super::{Untold, version};
-use crate::checks::{
-    Context,
-    context::{Encoding, Listed, Stamp, Walk},
-    host::daemon::is_missing,
-};
+use crate::checks::host::daemon::is_missing;
 
 const STATUS: &str = "var/lib/dpkg/status";
 const LISTS: &str = "var/lib/apt/lists";

@@ -7,9 +7,10 @@
 use std::path::Path;
 
 use vigie_core::time::Wall;
+use vigie_machine::Context;
 
 use super::{Untold, version};
-use crate::checks::{Context, host::daemon::is_missing};
+use crate::checks::host::daemon::is_missing;
 
 const REQUIRED: &str = "run/reboot-required";
 const REQUIRED_PACKAGES: &str = "run/reboot-required.pkgs";

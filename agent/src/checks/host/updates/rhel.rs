@@ -7,12 +7,13 @@
 use std::{io, path::Path};
 
 use vigie_core::time::Wall;
+use vigie_machine::{
+    Context,
+    commands::{Command, CommandError},
+    files::Stamp,
+};
 
 use super::Untold;
-use crate::checks::{
-    Context,
-    context::{Command, CommandError, Stamp},
-};
 
 /// Where dnf 4 and 5 keep what they know of each repository.
 const CACHES: [&str; 2] = ["var/cache/dnf", "var/cache/libdnf5"];

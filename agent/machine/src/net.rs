@@ -14,7 +14,7 @@ use std::{
 
 use tokio::{net::TcpStream, sync::Semaphore};
 
-use super::Answer;
+use crate::Answer;
 
 /// Lookups at a time. A dead resolver holds each for 10 s or more; further checks would learn the same.
 const LOOKUPS_MAX: usize = 8;

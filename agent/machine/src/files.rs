@@ -31,7 +31,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use vigie_core::time::{Elapsed, Wall};
 use vigie_platform::clock::Clock;
 
-use super::Answer;
+use crate::Answer;
 
 /// Reads at a time. Files of /proc take microseconds; more threads would only cost memory.
 const READS_MAX: usize = 4;

@@ -5,15 +5,7 @@
 //! a system call still holds (a thread, a lookup) stays counted until the call returns. No check opens a file or a
 //! socket any other way: later the same calls will be answered by a process with fewer rights.
 
-pub mod bus;
-pub mod commands;
-pub mod files;
-pub mod net;
-pub mod processes;
-pub mod state;
-pub mod tls;
-
-use std::{future::Future, path::Path, pin::Pin, sync::Arc};
+use std::{future::Future, path::Path, sync::Arc};
 
 use vigie_core::{id::CheckName, time::Elapsed};
 use vigie_platform::{
@@ -21,17 +13,14 @@ use vigie_platform::{
     disk::Disk,
 };
 
-pub use self::{
+use crate::{
     bus::Bus,
-    commands::{Command, CommandError, CommandOutput, Commands},
-    files::{EachLine, Encoding, Files, Listed, LocalFiles, Stamp, Statvfs, Usage, Walk},
-    net::{Net, ResolveError},
-    processes::{Process, Processes},
+    commands::Commands,
+    files::{Files, LocalFiles},
+    net::Net,
+    processes::Processes,
     state::CheckState,
 };
-
-/// The future of one call; dropping it is safe.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// How long before the runner's deadline a check gives up by itself, so that it still says what it was waiting for.
 const MARGIN_MS: u64 = 100;
