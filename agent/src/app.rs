@@ -24,6 +24,7 @@ use tokio::{
     task::AbortHandle,
 };
 use tracing::{error, info, warn};
+use vigie_checks::KINDS;
 use vigie_core::{
     entry::Draft,
     observation::{Facts, Object},
@@ -44,7 +45,6 @@ use vigie_platform::{
 
 use crate::{
     admin::{self, SocketError},
-    checks::KINDS,
     fallback::Fallback,
     join::identity::{Identity, LoadError},
     ledger::{CheckpointFile, Ledger, lane::Lane},

@@ -23,6 +23,7 @@ use tokio::{
     task::JoinSet,
 };
 use tracing::{error, info, warn};
+use vigie_checks::Check;
 use vigie_core::{
     due::Grid,
     entry::Draft,
@@ -36,7 +37,6 @@ use vigie_machine::Context;
 use vigie_platform::clock::wait_until;
 
 use crate::{
-    checks::Check,
     ledger::lane::Lane,
     metrics::{CheckMetrics, Ended, Metrics},
     settings::PlannedCheck,
@@ -146,7 +146,7 @@ struct Slot {
 /// A check without what runs.
 struct Planned {
     name: CheckName,
-    kind: &'static crate::checks::Kind,
+    kind: &'static vigie_checks::Kind,
     plan: vigie_core::plan::PlannedCheck,
     patience: vigie_core::settle::Patience,
 }

@@ -17,6 +17,7 @@ use std::{
 };
 
 use serde::Serialize;
+use vigie_checks::{Check, KINDS, Kind};
 use vigie_core::{
     digest::Digest,
     id::{CheckName, ServiceName},
@@ -30,10 +31,7 @@ use vigie_platform::{
     telemetry::Level,
 };
 
-use crate::{
-    checks::{Check, KINDS, Kind},
-    metrics_lane::Limits,
-};
+use crate::metrics_lane::Limits;
 
 mod remote_write;
 

@@ -21,7 +21,7 @@ use vigie_platform::clock::Clock;
 const FRESH_MS: u64 = 1_000;
 
 /// The most processes listed; above it the list says so and nothing is counted.
-pub const PROCESSES_MAX: usize = 65_536;
+const PROCESSES_MAX: usize = 65_536;
 
 /// The longest first argument that is looked at, in bytes.
 const ARGUMENT_LEN_MAX: u64 = 4_096;
