@@ -45,7 +45,7 @@ use vigie_platform::{
 
 use crate::{
     admin::{self, SocketError},
-    fallback::Fallback,
+    fallback::{Fallback, Webhook},
     join::identity::{Identity, LoadError},
     ledger::{CheckpointFile, Ledger, lane::Lane},
     metrics::{
@@ -56,7 +56,7 @@ use crate::{
     push::{self, Push},
     renewal,
     runner::{Runner, RunnerHandle},
-    settings::{self, Settings, Webhook},
+    settings::{self, Settings},
     spool::{self, Spool},
     way::{Targets, Way},
 };

@@ -39,9 +39,9 @@ use vigie_platform::clock::wait_until;
 use crate::{
     ledger::lane::Lane,
     metrics::{CheckMetrics, Ended, Metrics},
-    settings::PlannedCheck,
 };
 
+mod planned;
 mod pulse;
 mod state;
 #[cfg(test)]
@@ -50,6 +50,7 @@ mod tests;
 use pulse::Pulse;
 use state::CheckState;
 
+pub use planned::PlannedCheck;
 pub use pulse::PAUSE_MIN_MS;
 pub use state::{LATE_AFTER_INTERVALS, OBJECTS_MAX};
 

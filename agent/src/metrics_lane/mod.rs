@@ -36,10 +36,11 @@ use vigie_platform::{
     disk::Disk,
 };
 
-use crate::{metrics::Metrics, settings::RemoteWrite, way::Way};
+use crate::{metrics::Metrics, way::Way};
 
 mod answer;
 pub mod board;
+mod config;
 mod destination;
 mod order;
 mod quarantine;
@@ -51,7 +52,7 @@ mod store;
 mod tests;
 
 pub use board::Board;
-pub use spool::Limits;
+pub use config::{Credential, Limits, Plan, RemoteWrite};
 pub use store::StoreClosed;
 
 use destination::{Destination, Fresh};
@@ -79,15 +80,6 @@ const LAST_SEND_WITHIN: Duration = Duration::from_secs(3);
 
 /// Name of the folder of the collector's spool, and beginning of the others'.
 const FOLDER: &str = "metrics";
-
-/// Who is sent samples, and how much of them may wait. Changed by a reload.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Plan {
-    /// Receivers besides the collector.
-    pub others: Vec<RemoteWrite>,
-    /// Bounds of each spool.
-    pub limits: Limits,
-}
 
 /// What the lane works with.
 pub struct Parts {

@@ -38,7 +38,7 @@ use vigie_platform::{
     disk::Disk,
 };
 
-use super::{quarantine, ranges::Ranges};
+use super::{config::Limits, quarantine, ranges::Ranges};
 use crate::way::chain;
 
 #[cfg(test)]
@@ -70,24 +70,6 @@ const AGED_MAX: usize = 256;
 
 /// Less free space than this, or than a twentieth of the file system if that is less, and the spool stops growing.
 const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
-
-/// How big a spool may become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of records on disk.
-    pub bytes: u64,
-    /// Age of the oldest record, by the wall clock.
-    pub age_ms: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            bytes: 64 * 1024 * 1024,
-            age_ms: 24 * 3_600 * 1_000,
-        }
-    }
-}
 
 impl Limits {
     const fn log(self) -> append_log::Limits {

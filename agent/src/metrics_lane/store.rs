@@ -14,8 +14,9 @@ use vigie_platform::disk::Disk;
 
 use super::{
     board::Board,
+    config::Limits,
     label_of,
-    spool::{Limits, Reason, Record, Spool},
+    spool::{Reason, Record, Spool},
 };
 use crate::{metrics::Metrics, way::chain};
 
