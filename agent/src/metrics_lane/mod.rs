@@ -45,6 +45,7 @@ mod destination;
 mod order;
 mod quarantine;
 mod ranges;
+mod record;
 mod remote;
 mod spool;
 mod store;
@@ -56,8 +57,9 @@ pub use config::{Credential, Limits, Plan, RemoteWrite};
 pub use store::StoreClosed;
 
 use destination::{Destination, Fresh};
+use record::{Reason, Record};
 use remote::Remote;
-use spool::{BODY_LEN_MAX, Record};
+use spool::BODY_LEN_MAX;
 use store::Store;
 
 /// What the collector is called among the destinations.
@@ -248,7 +250,7 @@ impl MetricsLane {
                 && self.store.append(Arc::clone(name), record.clone(), now);
             let fresh = Fresh { record, is_kept };
             if running.records.try_send(fresh).is_err() && !is_kept {
-                let reason = spool::Reason::Memory.as_str();
+                let reason = Reason::Memory.as_str();
                 self.parts
                     .metrics
                     .count_samples_dropped(label_of(name), reason, 1);

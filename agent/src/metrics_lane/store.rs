@@ -16,7 +16,8 @@ use super::{
     board::Board,
     config::Limits,
     label_of,
-    spool::{Reason, Record, Spool},
+    record::{Reason, Record},
+    spool::Spool,
 };
 use crate::{metrics::Metrics, way::chain};
 
