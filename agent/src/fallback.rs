@@ -18,10 +18,11 @@ use vigie_core::{
 };
 use vigie_platform::{
     clock::{Clock, wait_until},
+    settings_file::{SecretFile, Url},
     tls::native_client_config,
 };
 
-use crate::{ledger::Rollback, metrics::Metrics, settings::Webhook};
+use crate::{ledger::Rollback, metrics::Metrics};
 
 /// Nothing confirmed for this long is an outage: longer than a collector's restart, shorter than anybody's patience.
 const OUTAGE_AFTER_MS: u64 = 5 * 60 * 1_000;
@@ -49,6 +50,15 @@ const TRIES_MAX: u32 = 60;
 
 /// Longest time for one try.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The address of a webhook.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Webhook {
+    /// Written in the settings; holds no secret.
+    Url(Url),
+    /// The whole address is a secret and stands in this file.
+    SecretUrl(SecretFile),
+}
 
 /// What the pusher tells about the collector.
 #[derive(Debug, Clone)]

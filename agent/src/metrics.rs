@@ -12,9 +12,10 @@ use prometheus::{
     Encoder as _, Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
     TextEncoder,
 };
+use vigie_checks::Kind;
 use vigie_core::{id::NodeName, observation::MetricId, time::Wall};
 
-use crate::{checks::Kind, ledger::View};
+use crate::ledger::View;
 
 mod check;
 mod declare;

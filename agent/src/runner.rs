@@ -23,6 +23,7 @@ use tokio::{
     task::JoinSet,
 };
 use tracing::{error, info, warn};
+use vigie_checks::Check;
 use vigie_core::{
     due::Grid,
     entry::Draft,
@@ -32,15 +33,15 @@ use vigie_core::{
     status::Status,
     time::{Elapsed, Now},
 };
+use vigie_machine::Context;
 use vigie_platform::clock::wait_until;
 
 use crate::{
-    checks::{Check, Context},
     ledger::lane::Lane,
     metrics::{CheckMetrics, Ended, Metrics},
-    settings::PlannedCheck,
 };
 
+mod planned;
 mod pulse;
 mod state;
 #[cfg(test)]
@@ -49,6 +50,7 @@ mod tests;
 use pulse::Pulse;
 use state::CheckState;
 
+pub use planned::PlannedCheck;
 pub use pulse::PAUSE_MIN_MS;
 pub use state::{LATE_AFTER_INTERVALS, OBJECTS_MAX};
 
@@ -145,7 +147,7 @@ struct Slot {
 /// A check without what runs.
 struct Planned {
     name: CheckName,
-    kind: &'static crate::checks::Kind,
+    kind: &'static vigie_checks::Kind,
     plan: vigie_core::plan::PlannedCheck,
     patience: vigie_core::settle::Patience,
 }

@@ -17,10 +17,10 @@ use std::{
 };
 
 use serde::Serialize;
+use vigie_checks::{Check, KINDS, Kind};
 use vigie_core::{
-    digest::Digest,
     id::{CheckName, ServiceName},
-    plan::{self, CHECKS_MAX, Plan},
+    plan::{CHECKS_MAX, Plan},
     settle::Patience,
     status::Family,
 };
@@ -31,13 +31,12 @@ use vigie_platform::{
 };
 
 use crate::{
-    checks::{Check, KINDS, Kind},
-    metrics_lane::Limits,
+    fallback::Webhook,
+    metrics_lane::{Limits, RemoteWrite},
+    runner::PlannedCheck,
 };
 
 mod remote_write;
-
-pub use remote_write::{Credential, RemoteWrite};
 
 /// Where the settings are, unless `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/vigie/agent.toml";
@@ -92,35 +91,6 @@ pub struct Settings {
 pub struct Fallback {
     /// What is asked with POST.
     pub webhook: Webhook,
-}
-
-/// The address of a webhook.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Webhook {
-    /// Written in the settings; holds no secret.
-    Url(Url),
-    /// The whole address is a secret and stands in this file.
-    SecretUrl(SecretFile),
-}
-
-/// One configured check, built and ready to run.
-pub struct PlannedCheck {
-    /// The name in `[check.N]`.
-    pub name: CheckName,
-    /// Its kind.
-    pub kind: &'static Kind,
-    /// The service it counts for; `None`: all services of this node.
-    pub service: Option<ServiceName>,
-    /// From the start of one run to the start of the next.
-    pub every: Duration,
-    /// The deadline of one run; shorter than `every`.
-    pub timeout: Duration,
-    /// How many runs must agree before the status changes.
-    pub patience: Patience,
-    /// Digest of all that is written in `[check.N]`, defaults not included: those are told apart in the plan.
-    pub settings_sha256: Digest,
-    /// What runs.
-    pub check: Box<dyn Check>,
 }
 
 /// Reads and judges `file`, the `conf.d/*.toml` beside it and those of `variables` that begin with `VIGIE__`.
@@ -179,37 +149,7 @@ impl Settings {
             listen: self.listen,
             listen_scheme: self.scrape.scheme(),
             has_fallback: self.fallback.is_some(),
-            checks: self.checks.iter().map(PlannedCheck::summary).collect(),
-        }
-    }
-}
-
-impl PlannedCheck {
-    /// The check as the collector is told of it.
-    #[must_use]
-    pub fn planned(&self) -> plan::PlannedCheck {
-        plan::PlannedCheck {
-            kind: self.kind.name.to_owned(),
-            family: self.kind.family,
-            service: self.service.clone(),
-            every_ms: whole_ms(self.every),
-            timeout_ms: whole_ms(self.timeout),
-            failures: self.patience.failures.into(),
-            recoveries: self.patience.recoveries.into(),
-            settings_sha256: self.settings_sha256,
-        }
-    }
-
-    fn summary(&self) -> SummaryCheck<'_> {
-        SummaryCheck {
-            name: &self.name,
-            kind: self.kind.name,
-            family: self.kind.family,
-            service: self.service.as_ref(),
-            every_ms: whole_ms(self.every),
-            timeout_ms: whole_ms(self.timeout),
-            failures: self.patience.failures,
-            recoveries: self.patience.recoveries,
+            checks: self.checks.iter().map(summary_of).collect(),
         }
     }
 }
@@ -279,6 +219,20 @@ impl fmt::Display for Summary<'_> {
             )?;
         }
         Ok(())
+    }
+}
+
+/// What is shown of a check.
+fn summary_of(check: &PlannedCheck) -> SummaryCheck<'_> {
+    SummaryCheck {
+        name: &check.name,
+        kind: check.kind.name,
+        family: check.kind.family,
+        service: check.service.as_ref(),
+        every_ms: whole_ms(check.every),
+        timeout_ms: whole_ms(check.timeout),
+        failures: check.patience.failures,
+        recoveries: check.patience.recoveries,
     }
 }
 

@@ -26,37 +26,44 @@
 //! ```
 //! Every call blocks on the disk; the caller runs the spool on a blocking thread. It may be dropped at any moment.
 
-use std::collections::VecDeque;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::{
+    collections::VecDeque,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
-use vigie_core::digest::Digest;
-use vigie_core::entry::{Head, LINE_LEN_MAX, Line};
-use vigie_core::frame::Encoding;
-use vigie_platform::append_log::{self, AppendLog, Damage, ReadError};
-use vigie_platform::atomic_file::{self, ReplaceError};
-use vigie_platform::disk::Disk;
-use vigie_platform::slot_file::{Found, SlotFile};
+use vigie_core::{
+    digest::Digest,
+    entry::{Head, LINE_LEN_MAX, Line},
+    frame::Encoding,
+};
+use vigie_platform::{
+    append_log::{self, AppendLog, Damage, ReadError},
+    disk::Disk,
+    slot_file::SlotFile,
+};
 
+mod head_file;
+mod quarantine;
+mod rebase;
+mod recovery;
+mod ring;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use quarantine::QuarantineError;
+pub use rebase::Rewrite;
+pub use recovery::Recovery;
+pub use ring::Lost;
+
+use head_file::State;
+use ring::Ring;
+
 /// Only the agent enters its directories.
 const DIR_MODE: u32 = 0o700;
-/// Only the agent reads its lines.
-const FILE_MODE: u32 = 0o600;
-
-/// Ranges of lost lines remembered apart; further ones widen the last. The caller takes them at every append.
-const LOST_RANGES_MAX: usize = 16;
 
 /// Lines written between two syncs when the ring is brought to disk: bounds what a failing sync makes us repeat.
 const FLUSH_LINES: usize = 64;
-
-/// Lines read at a time when the chain is written anew: bounds memory, whatever the backlog.
-const REBASE_LINES: usize = 256;
-/// And their bytes.
-const REBASE_BYTES: usize = 256 * 1024;
 
 /// How big the spool may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,39 +104,6 @@ pub enum Appended {
     Durable,
     /// It is in the ring only; [`Spool::degraded`] says why.
     InMemory,
-}
-
-/// Lines that are gone unsent, both ends included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lost {
-    /// The first.
-    pub from: u64,
-    /// The last.
-    pub to: u64,
-}
-
-/// What opening found. `Recovery::default()` plus a head is an uneventful start.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Recovery {
-    /// Why the spool is in memory only, if it is.
-    pub memory_only: Option<String>,
-    /// The head file was damaged; the head is the last line on disk, or unknown.
-    pub is_head_lost: bool,
-    /// The cursor was damaged: lines the collector may know will be sent again.
-    pub is_cursor_lost: bool,
-    /// Bytes of a torn tail that were cut.
-    pub cut_bytes: u64,
-    /// What could not be repaired, in words for the agent's log; the spool works without.
-    pub unrepaired: Vec<String>,
-}
-
-/// A line given to `rewrite` of [`Spool::rebase`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rewrite<'a> {
-    /// Before the first line: the place to say why the chain is written anew.
-    Start,
-    /// An unacknowledged line of the old chain.
-    Line(&'a Line),
 }
 
 /// A line the spool does not take.
@@ -177,44 +151,6 @@ pub enum AcknowledgeError {
     },
 }
 
-/// Why a refused line was not set aside.
-#[derive(Debug, thiserror::Error)]
-pub enum QuarantineError {
-    /// The spool does not have it (any more).
-    #[error("line {seq} is not in the spool")]
-    NotHere {
-        /// Its number.
-        seq: u64,
-    },
-    /// It could not be read.
-    #[error("cannot read line {seq} to quarantine it")]
-    Read {
-        /// Its number.
-        seq: u64,
-        /// What failed.
-        #[source]
-        source: ReadError,
-    },
-    /// The directory cannot be used.
-    #[error("cannot use quarantine directory {dir}")]
-    Dir {
-        /// The directory.
-        dir: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// It could not be written.
-    #[error("cannot quarantine line {seq}")]
-    Write {
-        /// Its number.
-        seq: u64,
-        /// What failed.
-        #[source]
-        source: ReplaceError,
-    },
-}
-
 /// The entries lane.
 #[derive(Debug)]
 pub struct Spool {
@@ -235,79 +171,6 @@ struct Store {
     state: SlotFile,
     generation: u64,
     log: AppendLog,
-}
-
-/// What the head file holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct State {
-    generation: u64,
-    head: Head,
-    acknowledged: Head,
-}
-
-impl State {
-    const LEN: usize = 88;
-
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(Self::LEN);
-        bytes.extend(self.generation.to_le_bytes());
-        for head in [self.head, self.acknowledged] {
-            bytes.extend(head.seq.to_le_bytes());
-            bytes.extend(head.sha256.0);
-        }
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let bytes: &[u8; Self::LEN] = bytes.try_into().ok()?;
-        let number = |at: usize| Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?));
-        let head = |at: usize| {
-            Some(Head {
-                seq: number(at)?,
-                sha256: Digest(*bytes.get(at + 8..)?.first_chunk()?),
-            })
-        };
-        Some(Self {
-            generation: number(0)?,
-            head: head(8)?,
-            acknowledged: head(48)?,
-        })
-    }
-}
-
-/// Lines that are not on disk, oldest first.
-#[derive(Debug, Default)]
-struct Ring {
-    lines: VecDeque<Line>,
-    bytes: usize,
-}
-
-impl Ring {
-    fn push(&mut self, line: Line) {
-        self.bytes += line.bytes.len();
-        self.lines.push_back(line);
-    }
-
-    fn pop(&mut self) -> Option<Line> {
-        let line = self.lines.pop_front()?;
-        self.bytes -= line.bytes.len();
-        Some(line)
-    }
-
-    /// Drops the oldest lines of an overfull ring and remembers them.
-    fn bound(&mut self, limits: &Limits, lost: &mut VecDeque<Lost>) {
-        while self.lines.len() > limits.ring_lines_max || self.bytes > limits.ring_bytes_max {
-            let Some(line) = self.pop() else { return };
-            let (from, to) = (line.seq, line.seq);
-            note_lost(lost, Lost { from, to });
-        }
-    }
-
-    fn drop_up_to(&mut self, seq: u64) {
-        while self.lines.front().is_some_and(|line| line.seq <= seq) {
-            self.pop();
-        }
-    }
 }
 
 impl Spool {
@@ -529,189 +392,12 @@ impl Spool {
         Ok(())
     }
 
-    /// Keeps a copy of a line the collector refused, before it is acknowledged away. Doing it twice changes nothing.
-    ///
-    /// # Errors
-    /// When the line is gone or the copy could not be written.
-    pub fn quarantine(&mut self, seq: u64) -> Result<(), QuarantineError> {
-        let line = self
-            .line(seq)
-            .map_err(|source| QuarantineError::Read { seq, source })?
-            .ok_or(QuarantineError::NotHere { seq })?;
-        let dir = self.dir.join("quarantine");
-        let unusable = |source| QuarantineError::Dir {
-            dir: dir.clone(),
-            source,
-        };
-        self.disk.create_dir(&dir, DIR_MODE).map_err(unusable)?;
-        let name = format!("{seq:020}-{}", line.sha256);
-        let mut names = self.disk.list(&dir).map_err(unusable)?;
-        names.retain(|other| *other != name);
-        let kept = self.limits.quarantine_files_max.saturating_sub(1);
-        for old in names.iter().take(names.len().saturating_sub(kept)) {
-            self.disk.unlink(&dir.join(old)).map_err(unusable)?;
-        }
-        atomic_file::replace(&*self.disk, &dir.join(name), &line.bytes, FILE_MODE)
-            .map_err(|source| QuarantineError::Write { seq, source })
-    }
-
-    /// Continues the chain after `head`, which is the collector's: every unacknowledged line is given to `rewrite`
-    /// with the head it has to follow, and what it returns takes its place. [`Rewrite::Start`] comes first.
-    ///
-    /// After a crash the spool holds the old chain or the new one. If the new one cannot be written to disk it is kept
-    /// in memory until the next start and [`Appended::InMemory`] is returned; `rewrite` is then called from the start
-    /// again, so it must not keep count. A line it returns that does not follow is left out.
-    pub fn rebase(
-        &mut self,
-        head: Head,
-        rewrite: &mut dyn FnMut(Head, Rewrite<'_>) -> Option<Line>,
-    ) -> Appended {
-        match self.rebase_on_disk(head, rewrite) {
-            Ok(()) => {
-                self.degraded = None;
-                Appended::Durable
-            }
-            Err(reason) => {
-                let mut ring = Ring::default();
-                // Bounded line by line: the backlog on disk is many times what the ring may take of memory.
-                let limits = self.limits;
-                let mut lost = std::mem::take(&mut self.lost);
-                // If even reading fails, the rest of the lines stays in the old chain on disk for the next start.
-                let new_head = self
-                    .rewrite_lines(head, rewrite, &mut |line| {
-                        ring.push(line);
-                        ring.bound(&limits, &mut lost);
-                        Ok(())
-                    })
-                    .unwrap_or_else(|_| ring.lines.back().map_or(head, Line::head));
-                self.store = None;
-                self.head = new_head;
-                self.acknowledged = head;
-                self.ring = ring;
-                self.lost = lost;
-                self.degraded = Some(reason);
-                Appended::InMemory
-            }
-        }
-    }
-
     fn head_path(&self) -> PathBuf {
         self.dir.join("head")
     }
 
     fn generation_dir(&self, generation: u64) -> PathBuf {
         self.dir.join(format!("lines-{generation:08}"))
-    }
-
-    /// Opens head file and log; the error is the reason the spool stays in memory.
-    fn open_store(&mut self, recovery: &mut Recovery) -> Result<(), String> {
-        self.disk
-            .create_dir(&self.dir, DIR_MODE)
-            .map_err(|error| format!("cannot make {}: {error}", self.dir.display()))?;
-        let (state_file, found) =
-            SlotFile::open(&*self.disk, &self.head_path()).map_err(|error| chain(&error))?;
-        let state = match &found {
-            Found::Value(value) => State::decode(value),
-            Found::Nothing | Found::Damaged => None,
-        };
-        recovery.is_head_lost = state.is_none() && found != Found::Nothing;
-        let generations = self.generations();
-        let generation = match &state {
-            Some(state) => state.generation,
-            None => self.newest_with_lines(&generations),
-        };
-        let (log, log_recovery) = AppendLog::open(
-            Arc::clone(&self.disk),
-            &self.generation_dir(generation),
-            self.limits.log,
-        )
-        .map_err(|error| chain(&error))?;
-        // The log's directory must be there after a crash, before a line in it is called durable.
-        self.disk
-            .sync_dir(&self.dir)
-            .map_err(|error| format!("cannot sync {}: {error}", self.dir.display()))?;
-        recovery.is_cursor_lost = log_recovery.is_cursor_lost;
-        recovery.cut_bytes = log_recovery.cut_bytes;
-        recovery.unrepaired = log_recovery.unrepaired;
-        self.store = Some(Store {
-            state: state_file,
-            generation,
-            log,
-        });
-        self.settle_heads(state, log_recovery.last_seq);
-        if state.is_some() {
-            // Only now that the head file is known to be durable: it says that the others do not count.
-            for other in generations.into_iter().filter(|other| *other != generation) {
-                self.remove_generation(other);
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes one truth of the head file and the log.
-    fn settle_heads(&mut self, state: Option<State>, last_seq: Option<u64>) {
-        let (head, acknowledged) = state.map_or((Head::EMPTY, Head::EMPTY), |state| {
-            (state.head, state.acknowledged)
-        });
-        self.head = head;
-        self.acknowledged = acknowledged;
-        let Some(store) = &mut self.store else { return };
-        store.log.acknowledge(acknowledged.seq);
-        if store.log.acknowledged() > acknowledged.seq {
-            self.acknowledged = Head {
-                seq: store.log.acknowledged(),
-                sha256: Digest::ZERO,
-            };
-        }
-        let on_disk = store.log.last_seq();
-        if last_seq.is_some_and(|seq| seq > head.seq)
-            && let Ok(Some(line)) = self.line(on_disk)
-        {
-            self.head = line.head();
-        }
-        if self.head.seq > on_disk {
-            // They were in memory only, or damage took them.
-            let lost = Lost {
-                from: on_disk + 1,
-                to: self.head.seq,
-            };
-            note_lost(&mut self.lost, lost);
-        }
-    }
-
-    fn generations(&self) -> Vec<u64> {
-        let names = self.disk.list(&self.dir).unwrap_or_default();
-        names
-            .iter()
-            .filter_map(|name| name.strip_prefix("lines-")?.parse().ok())
-            .collect()
-    }
-
-    /// Which log counts when the head file does not say.
-    fn newest_with_lines(&self, generations: &[u64]) -> u64 {
-        let mut limits = self.limits.log;
-        limits.reserve_bytes = 0;
-        let mut newest_first = generations.to_vec();
-        newest_first.sort_unstable_by(|a, b| b.cmp(a));
-        newest_first
-            .iter()
-            .copied()
-            .find(|generation| {
-                let dir = self.generation_dir(*generation);
-                AppendLog::open(Arc::clone(&self.disk), &dir, limits)
-                    .is_ok_and(|(log, _)| log.last_seq() > 0)
-            })
-            .or_else(|| newest_first.first().copied())
-            .unwrap_or(1)
-    }
-
-    /// Best effort: what stays is removed at a later start.
-    fn remove_generation(&self, generation: u64) {
-        let dir = self.generation_dir(generation);
-        for name in self.disk.list(&dir).unwrap_or_default() {
-            let _ = self.disk.unlink(&dir.join(name));
-        }
-        let _ = self.disk.remove_dir(&dir);
     }
 
     /// The line with number `seq`, confirmed or not, if it is still here and intact.
@@ -761,132 +447,6 @@ impl Spool {
             acknowledged: self.acknowledged,
         };
         Ok(store.state.write(&state.encode())?)
-    }
-
-    /// Feeds `rewrite` and hands each resulting line to `keep`; returns the new chain's head.
-    fn rewrite_lines(
-        &self,
-        head: Head,
-        rewrite: &mut dyn FnMut(Head, Rewrite<'_>) -> Option<Line>,
-        keep: &mut dyn FnMut(Line) -> Result<(), String>,
-    ) -> Result<Head, String> {
-        let mut new_head = head;
-        let mut put = |rewritten: Option<Line>, new_head: &mut Head| match rewritten {
-            Some(line) if line.seq > new_head.seq => {
-                *new_head = line.head();
-                keep(line)
-            }
-            _ => Ok(()),
-        };
-        put(rewrite(new_head, Rewrite::Start), &mut new_head)?;
-        let mut after = self.acknowledged.seq;
-        loop {
-            let lines = self
-                .lines_after(after, REBASE_LINES, REBASE_BYTES)
-                .map_err(|error| chain(&error))?;
-            let Some(last) = lines.last() else {
-                return Ok(new_head);
-            };
-            after = last.seq;
-            for line in &lines {
-                put(rewrite(new_head, Rewrite::Line(line)), &mut new_head)?;
-            }
-        }
-    }
-
-    fn rebase_on_disk(
-        &mut self,
-        head: Head,
-        rewrite: &mut dyn FnMut(Head, Rewrite<'_>) -> Option<Line>,
-    ) -> Result<(), String> {
-        let Some(mut old) = self.store.as_ref().map(|store| store.generation) else {
-            return Err(self
-                .degraded
-                .clone()
-                .unwrap_or_else(|| "the spool is in memory only".to_owned()));
-        };
-        // Leftovers of an earlier attempt hold numbers of another chain.
-        old = old.max(self.generations().into_iter().max().unwrap_or(0));
-        let generation = old + 1;
-        let dir = self.generation_dir(generation);
-        let open = || AppendLog::open(Arc::clone(&self.disk), &dir, self.limits.log);
-        let mut opened = open();
-        while opened.is_err()
-            && self
-                .store
-                .as_mut()
-                .is_some_and(|store| store.log.release_spare())
-        {
-            opened = open();
-        }
-        let (mut log, _) = opened.map_err(|error| chain(&error))?;
-        if let Some(store) = &mut self.store {
-            // A full disk has no room for a second log beside the first, except for the room kept for such days; its
-            // first bytes came from a spare given up above.
-            log.take_reserve_of(&mut store.log);
-        }
-        log.acknowledge(head.seq);
-        let mut unsynced = 0;
-        let written = self
-            .rewrite_lines(head, rewrite, &mut |line| {
-                log.append(line.seq, Encoding::PLAIN, &line.bytes)
-                    .map_err(|error| chain(&error))?;
-                unsynced += 1;
-                if unsynced % FLUSH_LINES == 0 {
-                    log.sync().map_err(|error| chain(&error))?;
-                }
-                Ok(())
-            })
-            .and_then(|new_head| log.sync().map(|()| new_head).map_err(|error| chain(&error)))
-            .and_then(|new_head| {
-                log.persist_cursor()
-                    .map(|()| new_head)
-                    .map_err(|error| chain(&error))
-            })
-            .and_then(|new_head| {
-                self.disk
-                    .sync_dir(&self.dir)
-                    .map(|()| new_head)
-                    .map_err(|error| format!("cannot sync {}: {error}", self.dir.display()))
-            });
-        let new_head = match written {
-            Ok(new_head) => new_head,
-            Err(reason) => {
-                log.destroy();
-                return Err(reason);
-            }
-        };
-        let Some(mut store) = self.store.take() else {
-            return Err("the spool is in memory only".to_owned());
-        };
-        let state = State {
-            generation,
-            head: new_head,
-            acknowledged: head,
-        };
-        if let Err(error) = store.state.write(&state.encode()) {
-            // It may be durable all the same: both logs stay, and the head file decides at the next start.
-            self.store = Some(store);
-            return Err(chain(&error));
-        }
-        self.head = new_head;
-        self.acknowledged = head;
-        self.ring = Ring::default();
-        self.store = Some(Store {
-            state: store.state,
-            generation,
-            log,
-        });
-        store.log.destroy();
-        Ok(())
-    }
-}
-
-fn note_lost(known: &mut VecDeque<Lost>, lost: Lost) {
-    let is_full = known.len() >= LOST_RANGES_MAX;
-    match known.back_mut() {
-        Some(last) if is_full || last.to.saturating_add(1) == lost.from => last.to = lost.to,
-        _ => known.push_back(lost),
     }
 }
 

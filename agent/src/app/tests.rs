@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, time::Duration};
 
 use rustix::process::{Signal as ProcessSignal, getpid, kill_process};
 use tempfile::TempDir;
@@ -15,10 +15,14 @@ use vigie_core::{
     entry::Entry,
     time::{Elapsed, Now},
 };
-use vigie_platform::{clock::ManualClock, disk::RealDisk};
+use vigie_platform::{clock::ManualClock, disk::RealDisk, process::Signals, supervise::TaskLost};
 
-use super::*;
-use crate::push::fixture::{Collector, Seen, WriteAnswer};
+use super::{build::take_state_dir, *};
+use crate::{
+    admin, metrics_lane,
+    push::fixture::{Collector, Seen, WriteAnswer},
+    settings,
+};
 
 struct Agent {
     dir: TempDir,

@@ -5,11 +5,12 @@
 
 use std::{ffi::OsString, io, path::Path};
 
+use vigie_checks::host::admin_accounts;
 use vigie_core::id::CheckName;
+use vigie_machine::state;
 use vigie_platform::process::Exit;
 
 use super::{complain, load, show};
-use crate::checks::{context::state, host::admin_accounts};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -6,11 +6,12 @@
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
+use vigie_checks::KINDS;
 use vigie_core::reason::{FactType, Reason};
 use vigie_platform::process::Exit;
 
 use super::show;
-use crate::{checks::KINDS, metrics::labels_of};
+use crate::metrics::labels_of;
 
 /// Every member of a line of evidence, with its type and what it says.
 pub(super) const ENTRY_FIELDS: [Field; 13] = [

@@ -3,11 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
+use vigie_checks::{Check, KINDS};
 use vigie_core::{
     observation::{Object, Observation},
     reason::{host, vigie},
     status::Status,
 };
+use vigie_machine::Context;
 use vigie_platform::{
     clock::{Clock, SystemClock},
     process::Exit,
@@ -15,10 +17,7 @@ use vigie_platform::{
 };
 
 use super::{complain, runtime, show};
-use crate::{
-    checks::{self, Check, Context, KINDS},
-    settings::probe_settings,
-};
+use crate::settings::probe_settings;
 
 /// Between the two looks of a kind that measures a difference.
 const SECOND_LOOK_AFTER: Duration = Duration::from_secs(1);
@@ -51,7 +50,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn probe(arguments: &Arguments) -> Exit {
-    let Some(kind) = checks::find(&arguments.kind) else {
+    let Some(kind) = vigie_checks::find(&arguments.kind) else {
         complain("there is no such kind");
         return Exit::Usage;
     };

@@ -2,10 +2,10 @@
 
 use std::{ffi::OsString, path::Path};
 
+use vigie_machine::pseudonym;
 use vigie_platform::process::Exit;
 
 use super::{complain, load, show};
-use crate::pseudonym;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {

@@ -9,6 +9,7 @@ use prometheus::{
     Gauge, IntCounter, IntGauge,
     core::{Atomic, GenericGauge, GenericGaugeVec},
 };
+use vigie_checks::Kind;
 use vigie_core::{
     id::{CheckName, ServiceName},
     observation::{Measurement, MetricId, Object},
@@ -21,7 +22,6 @@ use super::{
     declare::{Family, Number, Vector},
     seconds,
 };
-use crate::checks::Kind;
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -15,13 +15,13 @@ use prometheus::{
     Registry,
     core::{Collector, MetricVec, MetricVecBuilder},
 };
+use vigie_checks::{Kind, MetricSpec, MetricType};
 use vigie_core::observation::MetricId;
 
 use super::{
     DeclareError,
     series::{Readable, Series},
 };
-use crate::checks::{Kind, MetricSpec, MetricType};
 
 /// Declares metrics in a registry and a table.
 pub struct Declare<'r> {

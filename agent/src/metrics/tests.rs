@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use vigie_checks::{KINDS, MetricType};
 use vigie_core::{
     entry::Head,
     observation::{Measurement, Object},
@@ -16,7 +17,6 @@ use super::{
     fixture::{Labels, Request, read_text},
     *,
 };
-use crate::checks::{KINDS, MetricType};
 
 fn new() -> Arc<Metrics> {
     Arc::new(Metrics::new(Some(&"app-01".parse().unwrap()), KINDS).unwrap())

@@ -19,8 +19,8 @@ use super::{
     board::{Board, Last},
     label_of,
     order::{Fate, From, Order, Step, Verdict},
+    record::{Reason, Record},
     remote::Remote,
-    spool::{Reason, Record},
     store::{Opened, Store, StoreClosed},
 };
 use crate::metrics::Metrics;

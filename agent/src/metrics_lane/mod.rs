@@ -36,14 +36,16 @@ use vigie_platform::{
     disk::Disk,
 };
 
-use crate::{metrics::Metrics, settings::RemoteWrite, way::Way};
+use crate::{metrics::Metrics, way::Way};
 
 mod answer;
 pub mod board;
+mod config;
 mod destination;
 mod order;
 mod quarantine;
 mod ranges;
+mod record;
 mod remote;
 mod spool;
 mod store;
@@ -51,12 +53,13 @@ mod store;
 mod tests;
 
 pub use board::Board;
-pub use spool::Limits;
+pub use config::{Credential, Limits, Plan, RemoteWrite};
 pub use store::StoreClosed;
 
 use destination::{Destination, Fresh};
+use record::{Reason, Record};
 use remote::Remote;
-use spool::{BODY_LEN_MAX, Record};
+use spool::BODY_LEN_MAX;
 use store::Store;
 
 /// What the collector is called among the destinations.
@@ -79,15 +82,6 @@ const LAST_SEND_WITHIN: Duration = Duration::from_secs(3);
 
 /// Name of the folder of the collector's spool, and beginning of the others'.
 const FOLDER: &str = "metrics";
-
-/// Who is sent samples, and how much of them may wait. Changed by a reload.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Plan {
-    /// Receivers besides the collector.
-    pub others: Vec<RemoteWrite>,
-    /// Bounds of each spool.
-    pub limits: Limits,
-}
 
 /// What the lane works with.
 pub struct Parts {
@@ -256,7 +250,7 @@ impl MetricsLane {
                 && self.store.append(Arc::clone(name), record.clone(), now);
             let fresh = Fresh { record, is_kept };
             if running.records.try_send(fresh).is_err() && !is_kept {
-                let reason = spool::Reason::Memory.as_str();
+                let reason = Reason::Memory.as_str();
                 self.parts
                     .metrics
                     .count_samples_dropped(label_of(name), reason, 1);

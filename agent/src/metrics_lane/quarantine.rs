@@ -10,7 +10,7 @@ use vigie_platform::{
     disk::Disk,
 };
 
-use super::spool::Record;
+use super::record::Record;
 
 /// Bodies kept: enough to see what they have in common.
 const FILES_MAX: usize = 8;

@@ -17,12 +17,10 @@ use vigie_platform::{clock::Clock, tls};
 
 use super::{
     answer::{Answer, Receiver, judge},
+    config::{Credential, RemoteWrite},
     order::Verdict,
 };
-use crate::{
-    settings::{Credential, RemoteWrite},
-    way::{CLIENT_LIFE_MS, Lookups, Way, chain, client_builder},
-};
+use crate::way::{CLIENT_LIFE_MS, Lookups, Way, chain, client_builder};
 
 /// Longest time for a request and its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

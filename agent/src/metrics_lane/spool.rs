@@ -38,9 +38,16 @@ use vigie_platform::{
     disk::Disk,
 };
 
-use super::{quarantine, ranges::Ranges};
+use super::{
+    config::Limits,
+    quarantine,
+    ranges::Ranges,
+    record::{Reason, Record},
+};
 use crate::way::chain;
 
+mod books;
+mod bounds;
 #[cfg(test)]
 mod tests;
 
@@ -62,33 +69,6 @@ const MEMORY_BASE: u64 = 1 << 40;
 /// The cursor is written no more often than this.
 const PERSIST_EVERY_MS: u64 = 60_000;
 
-/// How often records are looked at for their age.
-const AGE_EVERY_MS: u64 = 60_000;
-
-/// Records dropped for their age at one look; a node that was off for days is spread over some minutes.
-const AGED_MAX: usize = 256;
-
-/// Less free space than this, or than a twentieth of the file system if that is less, and the spool stops growing.
-const FREE_BYTES_MIN: u64 = 256 * 1024 * 1024;
-
-/// How big a spool may become.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Bytes of records on disk.
-    pub bytes: u64,
-    /// Age of the oldest record, by the wall clock.
-    pub age_ms: u64,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            bytes: 64 * 1024 * 1024,
-            age_ms: 24 * 3_600 * 1_000,
-        }
-    }
-}
-
 impl Limits {
     const fn log(self) -> append_log::Limits {
         append_log::Limits {
@@ -98,53 +78,6 @@ impl Limits {
             payload_len_max: BODY_LEN_MAX + PREFIX_LEN,
         }
     }
-}
-
-/// Why a record went unsent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reason {
-    /// The spool had reached its size.
-    Bytes,
-    /// It was too old.
-    Age,
-    /// The file system was nearly full.
-    DiskFree,
-    /// It could not be read back.
-    Damage,
-    /// The destination does not take it.
-    Refused,
-    /// The disk did not take it, and the memory for such records was full.
-    Memory,
-    /// Its destination is not in the settings any more.
-    Removed,
-}
-
-impl Reason {
-    /// As the label `reason` has it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Bytes => "bytes",
-            Self::Age => "age",
-            Self::DiskFree => "disk_free",
-            Self::Damage => "damage",
-            Self::Refused => "refused",
-            Self::Memory => "memory",
-            Self::Removed => "removed",
-        }
-    }
-}
-
-/// One cycle's samples, encoded and compressed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
-    /// Its number in this destination's spool; rises by one.
-    pub id: u64,
-    /// When its samples were taken.
-    pub at: Wall,
-    /// A snappy block.
-    pub body: Bytes,
 }
 
 /// What the spool holds, for a status page.
@@ -544,195 +477,9 @@ impl Spool {
         Ok(())
     }
 
-    /// Gives up the oldest segment; false if there is none or the disk does not let it go.
-    fn drop_segment(&mut self, reason: Reason) -> bool {
-        let Some(log) = &mut self.log else {
-            return false;
-        };
-        let dropped = match log.drop_oldest() {
-            Ok(Some(dropped)) => dropped,
-            Ok(None) => return false,
-            Err(error) => {
-                self.degraded = Some(chain(&error));
-                return false;
-            }
-        };
-        let first = self.passed + 1;
-        let last = log.acknowledged() + self.base;
-        if last < first {
-            return true;
-        }
-        self.persisted = last;
-        let done = self.done.count_within(first, last);
-        let mut count = dropped.records.min(last - self.passed - done);
-        if let Some(id) = self.in_flight
-            && (first..=last).contains(&id)
-            && self.done.end_of(id).is_none()
-            && count > 0
-        {
-            self.dropped_in_flight = Some((id, reason));
-            self.in_flight = None;
-            count -= 1;
-        }
-        self.count(reason, count);
-        self.done.insert(first, last);
-        self.advance();
-        true
-    }
-
-    /// Gives up one record.
-    fn drop_one(&mut self, id: u64, reason: Reason) {
-        if self.in_flight == Some(id) {
-            self.in_flight = None;
-            self.dropped_in_flight = Some((id, reason));
-        } else if id > self.passed && self.done.end_of(id).is_none() {
-            self.count(reason, 1);
-        }
-        self.pass(id);
-    }
-
-    /// Whoever asks for the next record has given the last one back. If that was dropped meanwhile, it is lost now.
-    fn settle_in_flight(&mut self) {
-        self.in_flight = None;
-        if let Some((_, reason)) = self.dropped_in_flight.take() {
-            self.count(reason, 1);
-        }
-    }
-
-    fn count(&mut self, reason: Reason, records: u64) {
-        if records == 0 {
-            return;
-        }
-        match self.drops.iter_mut().find(|(other, _)| *other == reason) {
-            Some((_, count)) => *count += records,
-            None => self.drops.push((reason, records)),
-        }
-    }
-
-    /// Records from `first` to `last` are not where they must be.
-    fn miss(&mut self, first: u64, last: u64) {
-        if first > last {
-            return;
-        }
-        self.missing += self.done.insert(first, last);
-        self.missing_last = self.missing_last.max(last);
-        self.advance();
-    }
-
-    fn pass(&mut self, id: u64) {
-        if id <= self.passed || id > self.newest {
-            return;
-        }
-        if let Some(index) = self.ring.iter().position(|record| record.id == id)
-            && let Some(record) = self.ring.remove(index)
-        {
-            self.ring_bytes -= record.body.len();
-        }
-        self.done.insert(id, id);
-        self.advance();
-    }
-
-    /// Moves the cursor behind the last record of the row that is done with.
-    fn advance(&mut self) {
-        let Some(end) = self.done.end_of(self.passed + 1) else {
-            return;
-        };
-        self.passed = end;
-        self.done.remove_up_to(end);
-        if self.oldest.is_some_and(|(id, _)| id <= end) {
-            self.oldest = None;
-        }
-        let Some(log) = &mut self.log else { return };
-        log.acknowledge(end - self.base);
-        let places = log.damage().places;
-        if places > self.damaged_places {
-            self.damaged_places = places;
-            let missing = std::mem::take(&mut self.missing);
-            self.count(Reason::Damage, missing);
-        } else if end > self.missing_last {
-            // Numbers that never reached the disk; they were counted when they were dropped from memory.
-            self.missing = 0;
-        }
-    }
-
     fn pop_ring(&mut self) -> Option<Record> {
         let record = self.ring.pop_front()?;
         self.ring_bytes -= record.body.len();
         Some(record)
-    }
-
-    /// A clock that went back makes nothing old.
-    fn is_too_old(&self, at: Wall, wall: Wall) -> bool {
-        let age_ms = u64::try_from(wall.0.saturating_sub(at.0)).unwrap_or(0);
-        age_ms > self.limits.age_ms
-    }
-
-    fn mind_age(&mut self, now: Now) {
-        if self.waiting() == 0
-            || self
-                .aged_at
-                .is_some_and(|at| now.elapsed.since_ms(at) < AGE_EVERY_MS)
-        {
-            return;
-        }
-        self.aged_at = Some(now.elapsed);
-        for _ in 0..AGED_MAX {
-            // Its time is known without reading it again, mostly.
-            if let Some((_, at)) = self.oldest
-                && !self.is_too_old(at, now.wall)
-            {
-                return;
-            }
-            let Ok(Some(record)) = self.oldest_but(&[]) else {
-                return;
-            };
-            self.oldest = Some((record.id, record.at));
-            if self.is_too_old(record.at, now.wall) {
-                self.drop_one(record.id, Reason::Age);
-            }
-        }
-    }
-
-    /// Free space decides whether the log may grow, and whether it gives some back.
-    fn mind_free_space(&mut self) {
-        let (Ok(free), Ok(size)) = (
-            self.disk.free_bytes(&self.dir),
-            self.disk.size_bytes(&self.dir),
-        ) else {
-            return;
-        };
-        let floor = FREE_BYTES_MIN.min(size / 20);
-        let Some(log) = &self.log else { return };
-        let used = log.used_bytes();
-        if free >= floor {
-            self.growth_cap = None;
-            return;
-        }
-        if self.growth_cap.is_none() {
-            self.persist();
-        }
-        self.growth_cap.get_or_insert(used.max(SEGMENT_BYTES));
-        if free < floor / 2 && used > SEGMENT_BYTES && self.drop_segment(Reason::DiskFree) {
-            self.growth_cap = self
-                .log
-                .as_ref()
-                .map(|log| log.used_bytes().max(SEGMENT_BYTES));
-        }
-    }
-
-    /// While free space is short, the oldest segment goes before another is begun.
-    fn keep_under_cap(&mut self, len: u64) {
-        let is_over = |spool: &Self| {
-            let used = spool.log.as_ref().map_or(0, AppendLog::used_bytes);
-            spool
-                .growth_cap
-                .is_some_and(|cap| used > SEGMENT_BYTES && used + len > cap)
-        };
-        if is_over(self) {
-            self.persist();
-        }
-        if is_over(self) {
-            self.drop_segment(Reason::DiskFree);
-        }
     }
 }

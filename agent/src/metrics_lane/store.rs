@@ -14,8 +14,10 @@ use vigie_platform::disk::Disk;
 
 use super::{
     board::Board,
+    config::Limits,
     label_of,
-    spool::{Limits, Reason, Record, Spool},
+    record::{Reason, Record},
+    spool::Spool,
 };
 use crate::{metrics::Metrics, way::chain};
 

@@ -9,7 +9,11 @@ use vigie_core::{
     remote_write::STALE_NAN_BITS,
     time::{Elapsed, Wall},
 };
-use vigie_platform::{clock::ManualClock, disk::RealDisk, settings_file};
+use vigie_platform::{
+    clock::ManualClock,
+    disk::RealDisk,
+    settings_file::{self, SecretFile},
+};
 
 use super::{board::Shown, *};
 use crate::{
@@ -519,17 +523,19 @@ fn other(dir: &TempDir, name: &str, address: SocketAddr) -> Plan {
     let token = dir.path().join("token");
     fs::write(&token, "s3cret\n").unwrap();
     fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).unwrap();
-    let file = dir.path().join("agent.toml");
-    let text = format!(
-        "collectors = [\"https://vigie.example\"]\nremote_write = [{{ name = \"{name}\", url = \"http://{address}/push/api/v1/write\", bearer_file = {token:?} }}]\n"
-    );
-    fs::write(&file, text).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    let none: [(String, String); 0] = [];
-    let settings = crate::settings::load(&file, none);
-    let settings = settings.map_err(|mistakes: settings_file::Mistakes| mistakes.to_string());
+    let url = format!("http://{address}/push/api/v1/write");
+    let words = settings_file::from_words("a test", [("url", &*url)]);
+    let section = words.root();
+    let url = section.url("url", &["http"]).required().unwrap();
+    section.finish();
+    let receiver = RemoteWrite {
+        name: name.into(),
+        url,
+        ca_file: None,
+        credential: Some(Credential::Bearer(SecretFile::at(token))),
+    };
     Plan {
-        others: settings.unwrap().remote_write,
+        others: vec![receiver],
         limits: Limits::default(),
     }
 }

@@ -14,6 +14,7 @@ use vigie_core::{
     status::Status,
     time::Now,
 };
+use vigie_machine::Context;
 use vigie_platform::{clock::ManualClock, disk::RealDisk};
 
 use super::{
@@ -21,7 +22,6 @@ use super::{
     *,
 };
 use crate::{
-    checks::Context,
     fallback::Fallback,
     ledger::{CheckpointFile, Ledger},
     runner::Runner,

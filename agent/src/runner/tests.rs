@@ -9,6 +9,7 @@ use std::{
 };
 
 use tempfile::TempDir;
+use vigie_checks::{Kind, MetricSpec, MetricType, Run};
 use vigie_core::{
     digest::Digest,
     entry::Entry,
@@ -26,7 +27,6 @@ use vigie_platform::{
 
 use super::*;
 use crate::{
-    checks::{Kind, MetricSpec, MetricType, Run},
     ledger::{CheckpointFile, Ledger},
     spool::{self, Spool},
 };

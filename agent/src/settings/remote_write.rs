@@ -1,15 +1,15 @@
 //! `remote_write` and `[metrics_spool]`: where samples go besides the collector, and how much of them may wait.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use vigie_core::id::is_configured_name;
 use vigie_platform::{
-    settings_file::{Complaint, LoadedSettings, SecretFile, Section, Url},
+    settings_file::{Complaint, LoadedSettings, SecretFile, Section},
     tls::load_certificates,
 };
 
 use super::{readable, whole_ms};
-use crate::metrics_lane::{COLLECTOR, Limits};
+use crate::metrics_lane::{COLLECTOR, Credential, Limits, RemoteWrite};
 
 /// Receivers besides the collector. Each keeps a spool of its own, and every cycle costs a write to each.
 const DESTINATIONS_MAX: usize = 4;
@@ -25,28 +25,6 @@ const AGE_MIN: Duration = Duration::from_secs(60);
 
 /// Receivers take no samples that are older.
 const AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
-
-/// A receiver of samples besides the collector.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteWrite {
-    /// Its name, a configured name.
-    pub name: Arc<str>,
-    /// Where requests go.
-    pub url: Url,
-    /// Whom to trust instead of the system's certificate authorities.
-    pub ca_file: Option<PathBuf>,
-    /// What is shown to it.
-    pub credential: Option<Credential>,
-}
-
-/// A secret that goes with each request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credential {
-    /// A header, `Name: value`.
-    Header(SecretFile),
-    /// A bearer token.
-    Bearer(SecretFile),
-}
 
 pub(super) fn read_limits(section: Section<'_>) -> Limits {
     let default = Limits::default();
@@ -187,33 +165,6 @@ fn a_token(file: SecretFile) -> Result<SecretFile, Complaint> {
     match Credential::Bearer(file.clone()).read() {
         Ok(_) => Ok(file),
         Err(why) => Err(Complaint::new(why, "put the token alone into it")),
-    }
-}
-
-impl Credential {
-    /// The header that carries it, read anew. Blocks on the disk.
-    ///
-    /// # Errors
-    /// When the file cannot be read or holds no header; the text says nothing of what it holds.
-    pub fn read(&self) -> Result<(http::HeaderName, http::HeaderValue), String> {
-        let (Self::Header(file) | Self::Bearer(file)) = self;
-        let secret = file.read().map_err(|error| crate::way::chain(&error))?;
-        let text = secret.expose_str().map(str::trim);
-        let header = match self {
-            Self::Header(_) => text.and_then(|text| {
-                let (name, value) = text.split_once(':')?;
-                let value = http::HeaderValue::from_str(value.trim()).ok()?;
-                Some((name.trim().parse().ok()?, value))
-            }),
-            Self::Bearer(_) => text.and_then(|token| {
-                let value = http::HeaderValue::from_str(&format!("Bearer {token}")).ok()?;
-                Some((http::header::AUTHORIZATION, value))
-            }),
-        };
-        let (name, mut value) =
-            header.ok_or_else(|| format!("{} holds no header", file.path().display()))?;
-        value.set_sensitive(true);
-        Ok((name, value))
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::*;
-use crate::checks;
 
 const SHIPPED: &str = include_str!("../../../packaging/agent.toml");
 
@@ -414,10 +413,10 @@ fn no_kind_takes_a_known_key_for_an_unknown_one_when_its_target_is_wrong() {
 
 #[test]
 fn a_probe_is_built_from_its_target_alone() {
-    let http = checks::find("http").unwrap();
+    let http = vigie_checks::find("http").unwrap();
     assert!(probe_settings(http, Some("http://portail.example/health")).is_ok());
     let told = |kind: &str, target: Option<&str>| {
-        let kind = checks::find(kind).unwrap();
+        let kind = vigie_checks::find(kind).unwrap();
         probe_settings(kind, target)
             .map(|_| ())
             .map_err(|mistakes| mistakes.to_string())
