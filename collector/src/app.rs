@@ -19,7 +19,7 @@ use tokio::{
     sync::{mpsc, watch},
 };
 use tracing::{error, info, warn};
-use vigie_decide::fleet::Event;
+use vigie_decide::fleet::{DeliveryEvent, Event};
 use vigie_platform::{
     clock::{Clock, wait_until},
     file_watch::FileWatch,
@@ -552,7 +552,11 @@ async fn pass_on(mut reports: mpsc::Receiver<Report>, engine: Handle) {
         match report {
             Report::Event(event) => engine.note(event).await,
             Report::Refill { to, after_order } => engine.refill(to, after_order).await,
-            Report::Undeliverable { key, .. } => engine.note(Event::Undeliverable { key }).await,
+            Report::Undeliverable { key, .. } => {
+                engine
+                    .note(Event::Delivery(DeliveryEvent::Undeliverable { key }))
+                    .await
+            }
             Report::ToldUnlogged { key, .. } => engine.accepted(key).await,
         }
     }

@@ -44,7 +44,10 @@ use vigie_core::{
 use vigie_decide::{
     alert::{AlertKey, Body, BuiltIn, Message, Notice, Telling, message_key},
     destination::Destination,
-    fleet::{self, Answered, Delta, Event, JoinRefused, Outcome, State, state::Node},
+    fleet::{
+        self, Answered, ClockEvent, DeliveryEvent, Delta, Event, HandInEvent, JoinRefused,
+        MembershipEvent, Outcome, State, TroubleEvent, state::Node,
+    },
     presence::Presence,
     routing::{Case, Civil, Ground},
 };
@@ -175,7 +178,7 @@ pub enum Command {
 
 /// Who tells people. Implemented by the deliverer, and by a recorder in tests.
 pub trait Courier: Send + Sync {
-    /// Takes messages that are in the outbox; each comes back as [`Event::Delivered`].
+    /// Takes messages that are in the outbox; each comes back as [`DeliveryEvent::Delivered`].
     fn take(&self, messages: Vec<Message>);
 
     /// Takes messages that could not be written down.
@@ -390,13 +393,13 @@ impl<S: Store> Engine<S> {
         let presence = Presence::new(&state, &parts.ground.rules, now);
         parts.directory.replace_all(&state);
         let carried = vec![
-            Event::Started {
+            Event::Clock(ClockEvent::Started {
                 collector: parts.collector.clone(),
-            },
-            Event::RulesLoaded {
+            }),
+            Event::Clock(ClockEvent::RulesLoaded {
                 sha256: parts.ground.rules.digest(),
                 tzdata: parts.tzdata.clone(),
-            },
+            }),
         ];
         let handle = Handle {
             hand_ins: hand_in_sender,
@@ -503,17 +506,23 @@ impl<S: Store> Engine<S> {
     /// Presence, deadlines, clocks, and what an earlier turn could not write.
     fn step_what_time_brings(&mut self, turn: &mut Turn, now: Now) {
         let mut events = Vec::new();
-        if matches!(self.carried.first(), Some(Event::Started { .. })) {
+        if matches!(
+            self.carried.first(),
+            Some(Event::Clock(ClockEvent::Started { .. }))
+        ) {
             // Deadlines go over to this boot's clock before anything is reckoned by it, under the rules that follow.
-            let rules = matches!(self.carried.get(1), Some(Event::RulesLoaded { .. }));
+            let rules = matches!(
+                self.carried.get(1),
+                Some(Event::Clock(ClockEvent::RulesLoaded { .. }))
+            );
             events.extend(self.carried.drain(..1 + usize::from(rules)));
         }
         if self.failed_since_success > 0 {
             // What was told must be known before what follows is decided.
-            events.push(Event::CommitFailed {
+            events.push(Event::Delivery(DeliveryEvent::CommitFailed {
                 count: self.failed_since_success,
                 told: self.told.messages.iter().cloned().collect(),
-            });
+            }));
         }
         events.append(&mut self.carried);
         let wall_ms = now.wall.0 - self.anchor.wall.0;
@@ -523,7 +532,7 @@ impl<S: Store> Engine<S> {
         if by_ms.saturating_abs() > CLOCK_STEP_MS {
             warn!(by_ms, "the wall clock stepped");
             self.anchor = now;
-            events.push(Event::ClockStep { by_ms });
+            events.push(Event::Clock(ClockEvent::ClockStep { by_ms }));
         } else if elapsed_ms > ANCHOR_EVERY_MS {
             // A clock that is slewed drifts by seconds over weeks; that is no step.
             self.anchor = now;
@@ -542,7 +551,7 @@ impl<S: Store> Engine<S> {
             events.extend(self.presence.poll(state, rules, probes, now));
         }
         if fleet::next_deadline(&self.state, now).is_some_and(|deadline| deadline <= now.elapsed) {
-            events.push(Event::Deadline);
+            events.push(Event::Clock(ClockEvent::Deadline));
         }
         for event in events {
             self.step(turn, event, now);
@@ -551,10 +560,10 @@ impl<S: Store> Engine<S> {
 
     /// The rules in force, as an event.
     fn rules_loaded(&self) -> Event {
-        Event::RulesLoaded {
+        Event::Clock(ClockEvent::RulesLoaded {
             sha256: self.parts.ground.rules.digest(),
             tzdata: self.parts.tzdata.clone(),
-        }
+        })
     }
 
     fn step(&self, turn: &mut Turn, event: Event, now: Now) -> Outcome {
@@ -562,10 +571,10 @@ impl<S: Store> Engine<S> {
         // happened once has to be kept.
         let follows_again = matches!(
             event,
-            Event::CommitFailed { .. }
-                | Event::Deadline
-                | Event::ClockTrusted { uid: None }
-                | Event::SenderKeyUsed { .. }
+            Event::Delivery(DeliveryEvent::CommitFailed { .. })
+                | Event::Clock(ClockEvent::Deadline)
+                | Event::Clock(ClockEvent::ClockTrusted { uid: None })
+                | Event::Membership(MembershipEvent::SenderKeyUsed { .. })
         );
         let kept = (!follows_again).then(|| event.clone());
         let outcome = fleet::step(&self.state, &mut turn.delta, &self.parts.ground, event, now);
@@ -597,7 +606,11 @@ impl<S: Store> Engine<S> {
             Command::Accepted(key) => {
                 if self.state.outbox.contains_key(&key) {
                     let carried_by = None;
-                    self.step(turn, Event::Delivered { key, carried_by }, now);
+                    self.step(
+                        turn,
+                        Event::Delivery(DeliveryEvent::Delivered { key, carried_by }),
+                        now,
+                    );
                 } else if self.told.keys.contains(&key) {
                     self.told.accepted.insert(key);
                 }
@@ -684,22 +697,24 @@ impl<S: Store> Engine<S> {
         let ground = self.parts.ground.clone();
         let mut step = |event| fleet::step(&self.state, &mut turn.delta, &ground, event, now);
         if uses_new_key {
-            step(Event::KeyUsed {
+            step(Event::Membership(MembershipEvent::KeyUsed {
                 node: node.clone(),
                 tls_key_sha256: key_sha256,
-            });
+            }));
         }
         let expired_alert = AlertKey::of_node(&node, BuiltIn::NodeExpired);
         if let Some(not_after) = expired
             && !self.state.alerts.contains_key(&expired_alert)
         {
-            step(Event::NodeExpired {
+            step(Event::Trouble(TroubleEvent::NodeExpired {
                 node: node.clone(),
                 not_after,
-            });
+            }));
         }
         if expired.is_none() && self.state.alerts.contains_key(&expired_alert) {
-            step(Event::NodeValid { node: node.clone() });
+            step(Event::Trouble(TroubleEvent::NodeValid {
+                node: node.clone(),
+            }));
         }
         self.presence.stamp(&node, received);
         let doubt = expired.is_some();
@@ -711,11 +726,11 @@ impl<S: Store> Engine<S> {
             return;
         }
         self.presence.said(&node, &contact, received);
-        step(Event::Contact {
+        step(Event::HandedIn(HandInEvent::Contact {
             node: node.clone(),
             doubt,
             contact,
-        });
+        }));
         let mut refused = Vec::new();
         for line in lines {
             let key = line.key(&node);
@@ -737,19 +752,21 @@ impl<S: Store> Engine<S> {
             }
             self.counters.lines.fetch_add(1, Relaxed);
             let event = match line {
-                ReceivedLine::Entry(line) => Event::Entry {
+                ReceivedLine::Entry(line) => Event::HandedIn(HandInEvent::Entry {
                     node: node.clone(),
                     doubt,
                     history: seq.is_some_and(|seq| seq < head_seq),
                     line,
-                },
-                ReceivedLine::Refused { sha256, len } => Event::EntryRefused {
-                    node: node.clone(),
-                    sha256,
-                    len,
-                },
+                }),
+                ReceivedLine::Refused { sha256, len } => {
+                    Event::HandedIn(HandInEvent::EntryRefused {
+                        node: node.clone(),
+                        sha256,
+                        len,
+                    })
+                }
             };
-            let is_refused = matches!(event, Event::EntryRefused { .. });
+            let is_refused = matches!(event, Event::HandedIn(HandInEvent::EntryRefused { .. }));
             fleet::step(&self.state, &mut turn.delta, &ground, event, now);
             if is_refused {
                 let seq = overlaid_head(&self.state, &turn.delta, &node).seq;
@@ -866,9 +883,11 @@ impl<S: Store> Engine<S> {
         let (accepted, waiting): (Vec<Message>, Vec<Message>) = messages
             .into_iter()
             .partition(|message| self.told.accepted.contains(&message.key));
-        let delivered = accepted.into_iter().map(|message| Event::Delivered {
-            key: message.key,
-            carried_by: None,
+        let delivered = accepted.into_iter().map(|message| {
+            Event::Delivery(DeliveryEvent::Delivered {
+                key: message.key,
+                carried_by: None,
+            })
         });
         self.carried.extend(delivered);
         self.parts.courier.take(in_order(waiting));
@@ -924,10 +943,13 @@ impl<S: Store> Engine<S> {
         let (rules_loaded, others): (Vec<Event>, Vec<Event>) = turn
             .noted
             .into_iter()
-            .partition(|event| matches!(event, Event::RulesLoaded { .. }));
+            .partition(|event| matches!(event, Event::Clock(ClockEvent::RulesLoaded { .. })));
         self.carried = others;
         if !rules_loaded.is_empty() {
-            let at = usize::from(matches!(self.carried.first(), Some(Event::Started { .. })));
+            let at = usize::from(matches!(
+                self.carried.first(),
+                Some(Event::Clock(ClockEvent::Started { .. }))
+            ));
             self.carried.insert(at, self.rules_loaded());
         }
         for waiting in turn.waiting {

@@ -28,7 +28,7 @@ use vigie_core::{
 };
 use vigie_decide::{
     alert::Actor,
-    fleet::{Answered, Event},
+    fleet::{Answered, ClockEvent, Event, MembershipEvent, MuteEvent, OperatorEvent},
     mute::{MAINTENANCE_MAX_MS, MUTES_MAX, Place, REASON_LEN_MAX, SILENCE_MAX_MS, SilenceMatch},
 };
 use vigie_platform::settings_file::nearest;
@@ -479,49 +479,63 @@ impl Operators {
             }
             Question::Retire { node } => {
                 let holder = Holder::Node(node.clone());
-                self.about(&holder, Event::NodeRetired { node, uid }).await
+                self.about(
+                    &holder,
+                    Event::Membership(MembershipEvent::NodeRetired { node, uid }),
+                )
+                .await
             }
             Question::Deny { node, denied } => {
                 let holder = Holder::Node(node.clone());
-                self.about(&holder, Event::NodeDenied { node, denied, uid })
-                    .await
+                self.about(
+                    &holder,
+                    Event::Membership(MembershipEvent::NodeDenied { node, denied, uid }),
+                )
+                .await
             }
             Question::RetireSender { sender } => {
                 let holder = Holder::Sender(sender.clone());
-                self.about(&holder, Event::SenderRetired { sender, uid })
-                    .await
+                self.about(
+                    &holder,
+                    Event::Membership(MembershipEvent::SenderRetired { sender, uid }),
+                )
+                .await
             }
             Question::DenySender { sender, denied } => {
                 let holder = Holder::Sender(sender.clone());
-                let event = Event::SenderDenied {
+                let event = Event::Membership(MembershipEvent::SenderDenied {
                     sender,
                     denied,
                     uid,
-                };
+                });
                 self.about(&holder, event).await
             }
             Question::Confirm { node } => {
                 let holder = Holder::Node(node.clone());
-                self.about(&holder, Event::Confirmed { node, uid }).await
+                self.about(
+                    &holder,
+                    Event::Membership(MembershipEvent::Confirmed { node, uid }),
+                )
+                .await
             }
             Question::ClockConfirm => done(
                 self.engine
-                    .perform(Event::ClockTrusted { uid: Some(uid) })
+                    .perform(Event::Clock(ClockEvent::ClockTrusted { uid: Some(uid) }))
                     .await,
             ),
             Question::Acknowledge { numbers, for_ms } => {
                 self.acknowledge(numbers, for_ms, uid).await
             }
             Question::Unacknowledge { number } => {
-                let event = Event::Unacknowledged { number, uid };
+                let event = Event::Operator(OperatorEvent::Unacknowledged { number, uid });
                 self.about_alert(number, event).await
             }
             Question::EndAlert { number, reason } => {
-                let event = Event::AlertEnded {
+                let event = Event::Operator(OperatorEvent::AlertEnded {
                     number,
                     reason,
                     uid,
-                };
+                });
                 self.about_alert(number, event).await
             }
             Question::PreviewSilence { matches } => match self.engine.status().await {
@@ -542,12 +556,12 @@ impl Operators {
                 if let Some(refused) = unknown_in(&snapshot, &matches) {
                     return refused;
                 }
-                let event = Event::SilenceStarted {
+                let event = Event::Mute(MuteEvent::SilenceStarted {
                     matches,
                     reason,
                     for_ms,
                     uid,
-                };
+                });
                 self.begin_mute(event).await
             }
             Question::Maintain {
@@ -562,11 +576,11 @@ impl Operators {
     }
 
     async fn acknowledge(&self, numbers: Vec<u64>, for_ms: Option<u64>, uid: u32) -> Answer {
-        let event = Event::Acknowledged {
+        let event = Event::Operator(OperatorEvent::Acknowledged {
             numbers: numbers.clone(),
             by: Actor::Uid(uid),
             for_ms,
-        };
+        });
         let (now, before) = match self.engine.perform(event).await {
             Ok(Some(Answered::Acknowledged { numbers, before })) => (numbers, before),
             Ok(Some(Answered::NothingThere)) => (Vec::new(), Vec::new()),
@@ -583,7 +597,7 @@ impl Operators {
     }
 
     async fn about_alert(&self, number: u64, event: Event) -> Answer {
-        let is_end = matches!(event, Event::AlertEnded { .. });
+        let is_end = matches!(event, Event::Operator(OperatorEvent::AlertEnded { .. }));
         match self.engine.perform(event).await {
             Ok(Some(Answered::Done)) => Answer::Done(json!({ "number": number })),
             Ok(Some(Answered::NotYours)) => refused(
@@ -640,12 +654,12 @@ impl Operators {
         {
             return refused;
         }
-        let event = Event::MaintenanceStarted {
+        let event = Event::Mute(MuteEvent::MaintenanceStarted {
             place,
             reason,
             for_ms,
             uid,
-        };
+        });
         self.begin_mute(event).await
     }
 
@@ -667,7 +681,11 @@ impl Operators {
         if !runs {
             return refused(format!("no {word} {mute} runs"), mend);
         }
-        match self.engine.perform(Event::MuteEnded { mute, uid }).await {
+        match self
+            .engine
+            .perform(Event::Mute(MuteEvent::MuteEnded { mute, uid }))
+            .await
+        {
             Ok(Some(Answered::Done)) => Answer::Done(json!({ "mute": mute })),
             Ok(Some(Answered::NothingThere)) => refused(format!("no {word} {mute} runs"), mend),
             Ok(_) | Err(_) => unavailable(),
@@ -679,10 +697,10 @@ impl Operators {
             return unavailable();
         };
         let from = snapshot["log"]["size"].clone();
-        let event = Event::ExerciseStarted {
+        let event = Event::Operator(OperatorEvent::ExerciseStarted {
             receiver: receiver.clone(),
             uid,
-        };
+        });
         match self.engine.perform(event).await {
             Ok(Some(Answered::Exercise { number })) => {
                 Answer::Done(json!({ "number": number, "from": from }))
@@ -744,14 +762,14 @@ impl Operators {
                 };
             }
         };
-        let event = Event::TokenIssued {
+        let event = Event::Membership(MembershipEvent::TokenIssued {
             id: token.id().to_owned(),
             secret_sha256: token.secret_sha256(),
             holder,
             replace,
             valid_ms: TOKEN_VALID_MS,
             uid,
-        };
+        });
         match self.engine.perform(event).await {
             Ok(_) => Answer::Done(
                 json!({"token": token.reveal(), "valid_seconds": TOKEN_VALID_MS / 1000}),

@@ -1,6 +1,6 @@
 //! Who is being heard: absence, and the other troubles that only show over time.
 //!
-//! Kept in memory only: what it concludes becomes events ([`Event::NodeSilent`] and others), and those are in the log.
+//! Kept in memory only: what it concludes becomes events ([`TroubleEvent::NodeSilent`] and others), and those are in the log.
 //! It counts silence from the last contact or the collector's own start, whichever is later, so that a restart neither
 //! forgets a silent node for long nor accuses the fleet at once. The caller polls it about once a second, and hands in
 //! contacts as they were accepted, not as they were processed: a slow disk must not make nodes look silent.
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     alert::{AlertKey, BuiltIn},
-    fleet::{Event, State},
+    fleet::{ClockEvent, Event, State, TroubleEvent},
     rules::Rules,
 };
 use vigie_core::{
@@ -177,7 +177,7 @@ impl Presence {
             }
         }
         if state.meta.clock_in_doubt && self.fleet_agrees(now) {
-            events.push(Event::ClockTrusted { uid: None });
+            events.push(Event::Clock(ClockEvent::ClockTrusted { uid: None }));
         }
         events
     }
@@ -214,7 +214,7 @@ impl Presence {
         for name in newly_heard {
             self.set_silent(&name, false);
             // Also inside a site that is cut: it may have an alert of its own, from before or between.
-            events.push(Event::NodeHeard { node: name });
+            events.push(Event::Trouble(TroubleEvent::NodeHeard { node: name }));
         }
         self.end_cuts(&mut newly_silent, events);
         if newly_silent.is_empty() {
@@ -255,11 +255,11 @@ impl Presence {
                 newly_silent.retain(|name| !together.contains(name));
                 self.cut
                     .insert(site.clone(), together.iter().cloned().collect());
-                events.push(Event::SiteSilent {
+                events.push(Event::Trouble(TroubleEvent::SiteSilent {
                     site,
                     nodes: together,
                     probes_answer: probes_answer.unwrap_or(others_heard),
-                });
+                }));
             }
         }
         for name in newly_silent {
@@ -281,7 +281,7 @@ impl Presence {
             .collect();
         for site in ended {
             let nodes = self.cut.remove(&site).unwrap_or_default();
-            events.push(Event::SiteHeard { site });
+            events.push(Event::Trouble(TroubleEvent::SiteHeard { site }));
             for name in nodes
                 .into_iter()
                 .filter(|name| self.is_silent(name))
@@ -296,7 +296,7 @@ impl Presence {
 
     fn silent_event(&self, node: NodeName) -> Event {
         let last_contact = self.last_contact(&node).unwrap_or(self.started.wall);
-        Event::NodeSilent { node, last_contact }
+        Event::Trouble(TroubleEvent::NodeSilent { node, last_contact })
     }
 
     fn set_silent(&mut self, name: &NodeName, silent: bool) {
@@ -336,7 +336,9 @@ impl Heard {
         if self.said_seq <= has_seq {
             self.owes_since = None;
             if std::mem::take(&mut self.withheld) {
-                events.push(Event::EntriesHandedIn { node: name.clone() });
+                events.push(Event::Trouble(TroubleEvent::EntriesHandedIn {
+                    node: name.clone(),
+                }));
             }
             return;
         }
@@ -346,11 +348,11 @@ impl Heard {
             Some((since, promised)) if has_seq < promised => {
                 if !self.withheld && now.elapsed.since_ms(since) >= WITHHELD_AFTER_MS {
                     self.withheld = true;
-                    events.push(Event::EntriesWithheld {
+                    events.push(Event::Trouble(TroubleEvent::EntriesWithheld {
                         node: name.clone(),
                         said_seq: self.said_seq,
                         has_seq,
-                    });
+                    }));
                 }
             }
             _ => self.owes_since = Some((now.elapsed, self.said_seq)),
@@ -367,7 +369,9 @@ impl Heard {
         if complete.is_some() && complete == self.said_plan {
             self.plan_differs_since = None;
             if std::mem::take(&mut self.plan_differs) {
-                events.push(Event::PlanAgrees { node: name.clone() });
+                events.push(Event::Trouble(TroubleEvent::PlanAgrees {
+                    node: name.clone(),
+                }));
             }
             return;
         }
@@ -377,10 +381,10 @@ impl Heard {
         let since = *self.plan_differs_since.get_or_insert(now.elapsed);
         if !self.plan_differs && now.elapsed.since_ms(since) >= PLAN_DIFFERS_AFTER_MS {
             self.plan_differs = true;
-            events.push(Event::PlanDiffers {
+            events.push(Event::Trouble(TroubleEvent::PlanDiffers {
                 node: name.clone(),
                 said: self.said_plan,
-            });
+            }));
         }
     }
 
@@ -396,10 +400,10 @@ impl Heard {
         };
         if changes {
             self.clock_off = !self.clock_off;
-            events.push(Event::NodeClock {
+            events.push(Event::Trouble(TroubleEvent::NodeClock {
                 node: name.clone(),
                 by_ms,
-            });
+            }));
         }
     }
 }

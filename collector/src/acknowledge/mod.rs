@@ -44,7 +44,7 @@ use tracing::{debug, info, warn};
 use vigie_core::{reason::message::Language, time::Elapsed};
 use vigie_decide::{
     alert::Actor,
-    fleet::{Answered, Event},
+    fleet::{Answered, Event, OperatorEvent},
 };
 use vigie_platform::{
     clock::Clock,
@@ -403,12 +403,12 @@ impl<D: Desk> Counter<D> {
             return Said::Over;
         }
         let by = Actor::Link(linked.to.clone());
-        let event = Event::Acknowledged {
+        let event = Event::Operator(OperatorEvent::Acknowledged {
             // As the page shows them, and not by the link: what is told meanwhile was not seen by whoever pressed.
             numbers: told.iter().map(|alert| alert.number).collect(),
             by: by.clone(),
             for_ms: self.for_ms,
-        };
+        });
         let permit = self.questions.acquire().await;
         let answered = self.desk.perform(event).await;
         drop(permit);

@@ -75,9 +75,9 @@ impl Desk for Arc<FakeDesk> {
             return Err(Refusal::Unavailable);
         }
         self.events.lock().unwrap().push(event.clone());
-        let Event::Acknowledged {
+        let Event::Operator(OperatorEvent::Acknowledged {
             numbers: meant, by, ..
-        } = event
+        }) = event
         else {
             panic!("not an acknowledgement");
         };
@@ -230,11 +230,11 @@ async fn looking_changes_nothing_and_pressing_the_button_acknowledges() {
     let events = port.desk.events.lock().unwrap().clone();
     assert_eq!(
         events,
-        [Event::Acknowledged {
+        [Event::Operator(OperatorEvent::Acknowledged {
             numbers: vec![1_841, 1_842],
             by: Actor::Link("am/sms".parse().unwrap()),
             for_ms: Some(7_200_000),
-        }]
+        })]
     );
 }
 

@@ -340,7 +340,7 @@ mod tests {
     use vigie_decide::{
         alert::{Ended, Notice},
         destination::Destination,
-        fleet::{Decision, Event},
+        fleet::{Decision, DeliveryEvent, Event},
     };
 
     use super::*;
@@ -373,10 +373,10 @@ mod tests {
     }
 
     fn delivered(to: &str, step: u32) -> Value {
-        happened(&Event::Delivered {
+        happened(&Event::Delivery(DeliveryEvent::Delivered {
             key: key(&format!("{to} {step}")),
             carried_by: None,
-        })
+        }))
     }
 
     fn trail(lines: &[Value]) -> (Trail, Vec<String>) {
@@ -417,15 +417,15 @@ mod tests {
     fn a_refusal_and_an_unreachable_person_are_told_and_the_next_step_goes_on() {
         let lines = [
             told("am/mail", 0, Notice::Open),
-            happened(&Event::Refused {
+            happened(&Event::Delivery(DeliveryEvent::Refused {
                 key: key("am/mail 0"),
                 http_status: 550,
-            }),
-            happened(&Event::DeliveryFailing {
+            })),
+            happened(&Event::Delivery(DeliveryEvent::DeliveryFailing {
                 receiver: "chef/sms".parse().unwrap(),
                 waiting: 1,
                 http_status: 0,
-            }),
+            })),
             decided(&Decision::Skipped {
                 number: 7,
                 receiver: "astreinte".parse().unwrap(),
@@ -433,11 +433,11 @@ mod tests {
                 person: Some("jb".parse().unwrap()),
             }),
             told("chef/sms", 2, Notice::Open),
-            happened(&Event::DeliveryFailing {
+            happened(&Event::Delivery(DeliveryEvent::DeliveryFailing {
                 receiver: "chef/sms".parse().unwrap(),
                 waiting: 1,
                 http_status: 0,
-            }),
+            })),
             delivered("chef/sms", 2),
         ];
         let (trail, steps) = trail(&lines);

@@ -48,7 +48,11 @@ use vigie_core::{
     digest::Digest,
     time::{Elapsed, Wall},
 };
-use vigie_decide::{alert::Message, destination::Destination, fleet::Event};
+use vigie_decide::{
+    alert::Message,
+    destination::Destination,
+    fleet::{DeliveryEvent, Event},
+};
 use vigie_platform::clock::{Clock, wait_until};
 
 pub use self::{
@@ -77,7 +81,7 @@ const HEARTBEAT_MS: u64 = 5_000;
     reason = "nearly all are events, and thousands of them a few MiB for a moment"
 )]
 pub enum Report {
-    /// [`Event::Delivered`], [`Event::Refused`], [`Event::DeliveryFailing`] or [`Event::DeliveryWorks`].
+    /// [`DeliveryEvent::Delivered`], [`DeliveryEvent::Refused`], [`DeliveryEvent::DeliveryFailing`] or [`DeliveryEvent::DeliveryWorks`].
     Event(Event),
     /// Wanted: the next [`queue::QUEUE_LEN_MAX`] messages of the outbox for this destination with an order above this
     /// one, in their order, by [`Deliverer::refill`]. Also when there are none.
@@ -192,7 +196,7 @@ pub fn random() -> u64 {
 }
 
 impl Deliverer {
-    /// Takes messages that are in the outbox, in their order. Each is reported as [`Event::Delivered`] one day.
+    /// Takes messages that are in the outbox, in their order. Each is reported as [`DeliveryEvent::Delivered`] one day.
     pub fn take(&self, messages: Vec<Message>) {
         let now = self.0.clock.elapsed();
         let mut inner = self.0.lock();
@@ -309,7 +313,7 @@ impl Shared {
         if queue.is_failing() {
             // Nobody waits for it any more, so nothing of it fails.
             let receiver = to.clone();
-            let works = Event::DeliveryWorks { receiver };
+            let works = Event::Delivery(DeliveryEvent::DeliveryWorks { receiver });
             inner.reports.push_back(Report::Event(works));
         }
         let more_after = queue.more_after();
@@ -459,7 +463,10 @@ fn told(to: &Destination, verdict: Verdict) -> Report {
             key,
             logged: Logged::Yes,
             carried_by,
-        } => Report::Event(Event::Delivered { key, carried_by }),
+        } => Report::Event(Event::Delivery(DeliveryEvent::Delivered {
+            key,
+            carried_by,
+        })),
         Verdict::Accepted {
             key,
             logged: Logged::No,
@@ -468,7 +475,9 @@ fn told(to: &Destination, verdict: Verdict) -> Report {
             let to = to.clone();
             Report::ToldUnlogged { key, to }
         }
-        Verdict::Refused { key, http_status } => Report::Event(Event::Refused { key, http_status }),
+        Verdict::Refused { key, http_status } => {
+            Report::Event(Event::Delivery(DeliveryEvent::Refused { key, http_status }))
+        }
     }
 }
 
@@ -481,15 +490,15 @@ fn said(to: &Destination, turned: Turned) -> Event {
             http_status,
         } => {
             warn!(%receiver, waiting, http_status, "the receiver does not accept messages");
-            Event::DeliveryFailing {
+            Event::Delivery(DeliveryEvent::DeliveryFailing {
                 receiver,
                 waiting,
                 http_status,
-            }
+            })
         }
         Turned::Working => {
             info!(%receiver, "the receiver accepts messages");
-            Event::DeliveryWorks { receiver }
+            Event::Delivery(DeliveryEvent::DeliveryWorks { receiver })
         }
     }
 }

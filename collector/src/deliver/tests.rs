@@ -278,10 +278,10 @@ impl Bench {
         let mut keys = Vec::new();
         while keys.len() < count {
             match self.event().await {
-                Event::Delivered { key, .. } => keys.push(key),
-                Event::DeliveryWorks { .. }
-                | Event::DeliveryFailing { .. }
-                | Event::Refused { .. } => {}
+                Event::Delivery(DeliveryEvent::Delivered { key, .. }) => keys.push(key),
+                Event::Delivery(DeliveryEvent::DeliveryWorks { .. })
+                | Event::Delivery(DeliveryEvent::DeliveryFailing { .. })
+                | Event::Delivery(DeliveryEvent::Refused { .. }) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -330,10 +330,10 @@ fn am() -> Destination {
 
 /// A message by itself.
 const fn delivered(key: Digest) -> Event {
-    Event::Delivered {
+    Event::Delivery(DeliveryEvent::Delivered {
         key,
         carried_by: None,
-    }
+    })
 }
 
 /// A message to a person.
@@ -377,18 +377,18 @@ async fn a_broken_receiver_is_tried_until_it_works_and_both_are_said_once() {
     }
     assert_eq!(
         bench.event().await,
-        Event::DeliveryFailing {
+        Event::Delivery(DeliveryEvent::DeliveryFailing {
             receiver: night(),
             waiting: 1,
             http_status: 500
-        }
+        })
     );
     bench.wait_for(&mut server).await;
     let key = message(1, 0, Notice::Open).key;
     assert_eq!(bench.event().await, delivered(key));
     assert_eq!(
         bench.event().await,
-        Event::DeliveryWorks { receiver: night() }
+        Event::Delivery(DeliveryEvent::DeliveryWorks { receiver: night() })
     );
 }
 
@@ -404,12 +404,15 @@ async fn a_receiver_that_asks_for_patience_gets_it() {
     // Half a minute without success is worth a word, whoever asked for it.
     assert!(matches!(
         bench.event().await,
-        Event::DeliveryFailing {
+        Event::Delivery(DeliveryEvent::DeliveryFailing {
             http_status: 429,
             ..
-        }
+        })
     ));
-    assert!(matches!(bench.event().await, Event::Delivered { .. }));
+    assert!(matches!(
+        bench.event().await,
+        Event::Delivery(DeliveryEvent::Delivered { .. })
+    ));
 }
 
 #[tokio::test]
@@ -421,21 +424,27 @@ async fn a_refusal_is_said_at_once_and_the_page_is_not_given_up() {
         server.next().await;
         let refused = bench.event().await;
         assert!(
-            matches!(refused, Event::Refused { key, http_status: 400 | 307 }
+            matches!(refused, Event::Delivery(DeliveryEvent::Refused { key, http_status: 400 | 307 })
                 if key == message(1, 0, Notice::Open).key),
             "{refused:?}"
         );
         assert!(matches!(
             bench.event().await,
-            Event::DeliveryFailing {
+            Event::Delivery(DeliveryEvent::DeliveryFailing {
                 waiting: 1,
                 http_status: 400 | 307,
                 ..
-            }
+            })
         ));
         bench.wait_for(&mut server).await;
-        assert!(matches!(bench.event().await, Event::Delivered { .. }));
-        assert!(matches!(bench.event().await, Event::DeliveryWorks { .. }));
+        assert!(matches!(
+            bench.event().await,
+            Event::Delivery(DeliveryEvent::Delivered { .. })
+        ));
+        assert!(matches!(
+            bench.event().await,
+            Event::Delivery(DeliveryEvent::DeliveryWorks { .. })
+        ));
     }
 }
 
@@ -517,7 +526,10 @@ async fn stopping_waits_for_what_is_under_way() {
     bench.deliverer.take(vec![message(1, 7, Notice::Open)]);
     server.next().await;
     bench.stop.send_replace(true);
-    assert!(matches!(bench.event().await, Event::Delivered { .. }));
+    assert!(matches!(
+        bench.event().await,
+        Event::Delivery(DeliveryEvent::Delivered { .. })
+    ));
     bench.task.await.unwrap();
     assert!(bench.reports.recv().await.is_none());
 }
@@ -528,10 +540,19 @@ async fn a_receiver_that_left_the_settings_is_reported() {
     let mut bench = Bench::start(&[settings("night", &server.url)]);
     bench.deliverer.take(vec![message(1, 7, Notice::Open)]);
     server.next().await;
-    assert!(matches!(bench.event().await, Event::Refused { .. }));
-    assert!(matches!(bench.event().await, Event::DeliveryFailing { .. }));
+    assert!(matches!(
+        bench.event().await,
+        Event::Delivery(DeliveryEvent::Refused { .. })
+    ));
+    assert!(matches!(
+        bench.event().await,
+        Event::Delivery(DeliveryEvent::DeliveryFailing { .. })
+    ));
     bench.deliverer.replace_targets(Vec::new());
-    assert!(matches!(bench.event().await, Event::DeliveryWorks { .. }));
+    assert!(matches!(
+        bench.event().await,
+        Event::Delivery(DeliveryEvent::DeliveryWorks { .. })
+    ));
     let undeliverable = |order| Report::Undeliverable {
         key: message(order, 0, Notice::Open).key,
         to: night(),
@@ -575,14 +596,18 @@ async fn people_get_all_that_waits_in_one_and_time_to_read_it() {
     bench.wait_for(&mut server).await;
     assert!(bench.clock.elapsed().since_ms(before) >= PAGE_SPACING_MS);
     let lead = page(2, 2, Notice::Open).key;
-    let carried = |order: u64| Event::Delivered {
-        key: page(order, 0, Notice::Open).key,
-        carried_by: (order != 2).then_some(lead),
+    let carried = |order: u64| {
+        Event::Delivery(DeliveryEvent::Delivered {
+            key: page(order, 0, Notice::Open).key,
+            carried_by: (order != 2).then_some(lead),
+        })
     };
     let mut events = Vec::new();
     while events.len() < 3 {
         match bench.event().await {
-            Event::DeliveryWorks { receiver } => assert_eq!(receiver, am()),
+            Event::Delivery(DeliveryEvent::DeliveryWorks { receiver }) => {
+                assert_eq!(receiver, am())
+            }
             event => events.push(event),
         }
     }
@@ -652,15 +677,27 @@ async fn delivering_counts_as_healthy_only_while_nobody_fails() {
     };
     bench.deliverer.take(vec![message(1, 7, Notice::Open)]);
     server.next().await;
-    assert!(matches!(bench.event().await, Event::Refused { .. }));
-    assert!(matches!(bench.event().await, Event::DeliveryFailing { .. }));
+    assert!(matches!(
+        bench.event().await,
+        Event::Delivery(DeliveryEvent::Refused { .. })
+    ));
+    assert!(matches!(
+        bench.event().await,
+        Event::Delivery(DeliveryEvent::DeliveryFailing { .. })
+    ));
     bench.clock.advance(std::time::Duration::from_millis(
         crate::outside_watch::RECENT_MS + 1,
     ));
     assert!(!is_healthy(&bench));
     bench.wait_for(&mut server).await;
-    assert!(matches!(bench.event().await, Event::Delivered { .. }));
-    assert!(matches!(bench.event().await, Event::DeliveryWorks { .. }));
+    assert!(matches!(
+        bench.event().await,
+        Event::Delivery(DeliveryEvent::Delivered { .. })
+    ));
+    assert!(matches!(
+        bench.event().await,
+        Event::Delivery(DeliveryEvent::DeliveryWorks { .. })
+    ));
     assert!(is_healthy(&bench));
 }
 

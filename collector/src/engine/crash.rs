@@ -37,6 +37,7 @@ use vigie_core::{
 use vigie_decide::{
     alert::{Actor, Notice},
     fleet::NodeKeys,
+    fleet::{MuteEvent, OperatorEvent},
     mute::SilenceMatch,
     rules::Rules,
 };
@@ -437,7 +438,8 @@ impl Run {
                         after_order,
                     } => to.refill(whom, after_order).await,
                     Report::Undeliverable { key, .. } => {
-                        to.note(Event::Undeliverable { key }).await;
+                        to.note(Event::Delivery(DeliveryEvent::Undeliverable { key }))
+                            .await;
                     }
                     Report::ToldUnlogged { key, .. } => to.accepted(key).await,
                 }
@@ -506,11 +508,11 @@ impl Run {
         let Some((number, by)) = last else {
             return;
         };
-        let event = Event::Acknowledged {
+        let event = Event::Operator(OperatorEvent::Acknowledged {
             numbers: vec![number],
             by,
             for_ms: None,
-        };
+        });
         let (handle, time) = (living.handle.clone(), Arc::clone(&self.time));
         let witness = Arc::clone(&self.witness);
         drop(tokio::spawn(async move {
@@ -527,7 +529,7 @@ impl Run {
     }
 
     fn silences(&self, living: &Living, check: &'static str) {
-        let event = Event::SilenceStarted {
+        let event = Event::Mute(MuteEvent::SilenceStarted {
             matches: SilenceMatch {
                 check: Some(check.to_owned()),
                 ..SilenceMatch::default()
@@ -535,7 +537,7 @@ impl Run {
             reason: "travaux".to_owned(),
             for_ms: 60_000,
             uid: 1_000,
-        };
+        });
         let silenced = (check, self.time.now());
         self.witness.lock().unwrap().silenced.push(silenced);
         let handle = living.handle.clone();
@@ -644,16 +646,16 @@ fn point_is_first(witness: &Mutex<Witness>) -> bool {
 
 async fn join(handle: &Handle, name: &str) {
     let node: NodeName = name.parse().unwrap();
-    let token = Event::TokenIssued {
+    let token = Event::Membership(MembershipEvent::TokenIssued {
         id: name.to_owned(),
         secret_sha256: Digest::ZERO,
         holder: Holder::Node(node.clone()),
         replace: false,
         valid_ms: 1_000,
         uid: 0,
-    };
+    });
     handle.perform(token).await.unwrap();
-    let join = Event::Join {
+    let join = Event::Membership(MembershipEvent::Join {
         token: name.to_owned(),
         secret_sha256: Digest::ZERO,
         node,
@@ -662,7 +664,7 @@ async fn join(handle: &Handle, name: &str) {
             signing_key: String::new(),
             not_after: Wall(i64::MAX),
         },
-    };
+    });
     handle.perform(join).await.unwrap();
 }
 

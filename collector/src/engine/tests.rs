@@ -171,17 +171,17 @@ impl Bench {
         };
         bench
             .handle
-            .perform(Event::TokenIssued {
+            .perform(Event::Membership(MembershipEvent::TokenIssued {
                 id: "t".to_owned(),
                 secret_sha256: Digest::ZERO,
                 holder: vigie_core::token::Holder::Node(node.clone()),
                 replace: false,
                 valid_ms: 1_000,
                 uid: 0,
-            })
+            }))
             .await
             .unwrap();
-        let join = Event::Join {
+        let join = Event::Membership(MembershipEvent::Join {
             token: "t".to_owned(),
             secret_sha256: Digest::ZERO,
             node,
@@ -190,7 +190,7 @@ impl Bench {
                 signing_key: String::new(),
                 not_after: Wall(i64::MAX),
             },
-        };
+        });
         bench.handle.perform(join).await.unwrap();
         bench
     }
@@ -457,10 +457,10 @@ async fn what_every_request_notices_again_is_not_kept_while_the_log_cannot_be_wr
     let (mut engine, _handle) = engine(&memory, &recorder, &clock);
     memory.broken.store(true, Relaxed);
     let noticed = || {
-        Command::Note(Event::SenderKeyUsed {
+        Command::Note(Event::Membership(MembershipEvent::SenderKeyUsed {
             sender: "prom".parse().unwrap(),
             tls_key_sha256: Digest::ZERO,
-        })
+        }))
     };
     for _ in 0..10 {
         let requests = (0..10).map(|_| noticed()).collect();
@@ -470,7 +470,10 @@ async fn what_every_request_notices_again_is_not_kept_while_the_log_cannot_be_wr
     assert!(
         matches!(
             kept.as_slice(),
-            [Event::Started { .. }, Event::RulesLoaded { .. }]
+            [
+                Event::Clock(ClockEvent::Started { .. }),
+                Event::Clock(ClockEvent::RulesLoaded { .. })
+            ]
         ),
         "{} events are kept",
         kept.len()
@@ -488,17 +491,17 @@ async fn a_request_decided_after_its_node_was_replaced_or_denied_is_refused() {
     let node: NodeName = "app-01".parse().unwrap();
     let key = |name: &str| Digest::of(name.as_bytes());
     let token = |id: &str| {
-        Command::Note(Event::TokenIssued {
+        Command::Note(Event::Membership(MembershipEvent::TokenIssued {
             id: id.to_owned(),
             secret_sha256: Digest::ZERO,
             holder: vigie_core::token::Holder::Node(node.clone()),
             replace: true,
             valid_ms: 60_000,
             uid: 0,
-        })
+        }))
     };
     let join = |token: &str, name: &str| {
-        Command::Note(Event::Join {
+        Command::Note(Event::Membership(MembershipEvent::Join {
             token: token.to_owned(),
             secret_sha256: Digest::ZERO,
             node: node.clone(),
@@ -507,7 +510,7 @@ async fn a_request_decided_after_its_node_was_replaced_or_denied_is_refused() {
                 signing_key: String::new(),
                 not_after: Wall(i64::MAX),
             },
-        })
+        }))
     };
     let hand_in = |name: &str| {
         let (reply, answer) = oneshot::channel();
@@ -528,12 +531,12 @@ async fn a_request_decided_after_its_node_was_replaced_or_denied_is_refused() {
         (hand_in, answer)
     };
     // The old machine has a new key that it has not used; the first hand-in with it comes as another takes its name.
-    let renewed = Command::Note(Event::Renewed {
+    let renewed = Command::Note(Event::Membership(MembershipEvent::Renewed {
         node: node.clone(),
         tls_key_sha256: key("old, renewed"),
         asked_with: Some(key("old")),
         not_after: Wall(i64::MAX),
-    });
+    }));
     turn(&mut engine, vec![token("a"), token("b")], Vec::new()).await;
     turn(&mut engine, vec![join("a", "old"), renewed], Vec::new()).await;
     assert_eq!(engine.state.nodes[&node].keys.len(), 2);
@@ -544,11 +547,11 @@ async fn a_request_decided_after_its_node_was_replaced_or_denied_is_refused() {
     assert_eq!(keys.len(), 1);
     assert_eq!(keys[0].tls_key_sha256, key("new"));
 
-    let denied = Command::Note(Event::NodeDenied {
+    let denied = Command::Note(Event::Membership(MembershipEvent::NodeDenied {
         node: node.clone(),
         denied: true,
         uid: 0,
-    });
+    }));
     let (late, answer) = hand_in("new");
     turn(&mut engine, vec![denied], vec![late]).await;
     assert_eq!(answer.await.unwrap(), Err(Refusal::UnknownNode));

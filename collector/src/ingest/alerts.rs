@@ -41,7 +41,7 @@ use serde_json::{json, value::RawValue};
 use tokio::{task::JoinSet, time::timeout};
 use vigie_core::{id::SenderName, status::Status, time::Now};
 use vigie_decide::{
-    fleet::{Event, event::SenderAlert},
+    fleet::{Event, HandInEvent, event::SenderAlert},
     sender_alert::{Posted, Span},
 };
 
@@ -267,10 +267,10 @@ impl Batch<'_> {
     }
 
     fn send(&mut self, fingerprint: String, alert: SenderAlert, span: Span) {
-        let event = Event::SenderAlert {
+        let event = Event::HandedIn(HandInEvent::SenderAlert {
             sender: self.sender.clone(),
             alert: Box::new(alert.clone()),
-        };
+        });
         self.sent.insert(fingerprint.clone(), (alert, span));
         let engine = self.ingest.engine.clone();
         self.under_way

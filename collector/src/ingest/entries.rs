@@ -36,7 +36,7 @@ use vigie_core::{
     id::NodeName,
     time::{Elapsed, Now, Wall},
 };
-use vigie_decide::fleet::Event;
+use vigie_decide::fleet::{Event, TroubleEvent};
 
 use super::{Ingest, authenticate::Peer, refuse};
 use crate::{
@@ -128,9 +128,11 @@ impl Manners {
                 manners.refused_last = Some(now);
                 let begins = manners.refused >= FLOOD_REFUSED && !manners.is_flooding;
                 manners.is_flooding |= begins;
-                let event = begins.then(|| Event::NodeFlooding {
-                    node: node.clone(),
-                    refused: manners.refused,
+                let event = begins.then(|| {
+                    Event::Trouble(TroubleEvent::NodeFlooding {
+                        node: node.clone(),
+                        refused: manners.refused,
+                    })
                 });
                 return (None, event);
             }
@@ -141,7 +143,7 @@ impl Manners {
                 manners: self,
                 node: node.clone(),
             };
-            let event = ends.then(|| Event::NodeCalm { node: node.clone() });
+            let event = ends.then(|| Event::Trouble(TroubleEvent::NodeCalm { node: node.clone() }));
             (Some(under_way), event)
         })
     }
@@ -257,7 +259,9 @@ pub async fn hand_in(
             warn!(%node, "the contact's signature is wrong");
             ingest
                 .engine
-                .note(Event::ContactForged { node: node.clone() })
+                .note(Event::Trouble(TroubleEvent::ContactForged {
+                    node: node.clone(),
+                }))
                 .await;
         }
         return refuse(
@@ -342,10 +346,10 @@ pub(super) async fn note_impostor(ingest: &Ingest, node: &NodeName, claimed: &st
         .map_or_else(|_| "?".to_owned(), |name| name.to_string());
     ingest
         .engine
-        .note(Event::NodeImpostor {
+        .note(Event::Trouble(TroubleEvent::NodeImpostor {
             node: node.clone(),
             claimed,
-        })
+        }))
         .await;
 }
 

@@ -15,7 +15,7 @@ use vigie_core::{
     token::{Holder, Role},
     wire::{JoinAnswer, JoinRequest, RenewAnswer, RenewRequest},
 };
-use vigie_decide::fleet::{Event, JoinRefused, NodeKeys, SenderKeys};
+use vigie_decide::fleet::{Event, JoinRefused, MembershipEvent, NodeKeys, SenderKeys};
 
 use super::{Ingest, authenticate::Peer, entries, refuse, senders};
 use crate::{
@@ -36,7 +36,7 @@ pub async fn join(State(ingest): State<Arc<Ingest>>, body: Bytes) -> Response {
     };
     let secret_sha256 = request.secret.sha256();
     let event = match (&holder, request.signing_key) {
-        (Holder::Node(node), Some(signing_key)) => Event::Join {
+        (Holder::Node(node), Some(signing_key)) => Event::Membership(MembershipEvent::Join {
             token: request.token_id,
             secret_sha256,
             node: node.clone(),
@@ -45,12 +45,12 @@ pub async fn join(State(ingest): State<Arc<Ingest>>, body: Bytes) -> Response {
                 signing_key: String::from(signing_key),
                 not_after: issued.not_after,
             },
-        },
+        }),
         (Holder::Node(_), None) => {
             ingest.counters.malformed.fetch_add(1, Relaxed);
             return malformed();
         }
-        (Holder::Sender(sender), _) => Event::SenderJoin {
+        (Holder::Sender(sender), _) => Event::Membership(MembershipEvent::SenderJoin {
             token: request.token_id,
             secret_sha256,
             sender: sender.clone(),
@@ -58,7 +58,7 @@ pub async fn join(State(ingest): State<Arc<Ingest>>, body: Bytes) -> Response {
                 tls_key_sha256: issued.key_sha256,
                 not_after: issued.not_after,
             },
-        },
+        }),
     };
     match ingest.engine.perform(event).await {
         Ok(_) => {
@@ -145,18 +145,18 @@ pub async fn renew(
     let (tls_key_sha256, not_after) = (issued.key_sha256, issued.not_after);
     let asked_with = peer.credential().map(|credential| credential.key_sha256);
     let event = match &holder {
-        Holder::Node(node) => Event::Renewed {
+        Holder::Node(node) => Event::Membership(MembershipEvent::Renewed {
             node: node.clone(),
             tls_key_sha256,
             asked_with,
             not_after,
-        },
-        Holder::Sender(sender) => Event::SenderRenewed {
+        }),
+        Holder::Sender(sender) => Event::Membership(MembershipEvent::SenderRenewed {
             sender: sender.clone(),
             tls_key_sha256,
             asked_with,
             not_after,
-        },
+        }),
     };
     match ingest.engine.perform(event).await {
         Ok(_) => {

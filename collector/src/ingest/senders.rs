@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use axum::response::Response;
 use http::StatusCode;
 use vigie_core::{id::SenderName, time::Wall};
-use vigie_decide::fleet::Event;
+use vigie_decide::fleet::{Event, MembershipEvent};
 
 use super::{
     Ingest,
@@ -81,10 +81,12 @@ pub(super) fn recognise(
         member.keys.len() > 1 && member.keys.last() == Some(&credential.key_sha256);
     if is_newest_of_several && now >= credential.not_before.plus_ms(OLD_KEY_KEPT_MS) {
         // The next request notices it again.
-        ingest.engine.try_note(Event::SenderKeyUsed {
-            sender: name.clone(),
-            tls_key_sha256: credential.key_sha256,
-        });
+        ingest
+            .engine
+            .try_note(Event::Membership(MembershipEvent::SenderKeyUsed {
+                sender: name.clone(),
+                tls_key_sha256: credential.key_sha256,
+            }));
     }
     Ok(name)
 }

@@ -12,7 +12,7 @@ use vigie_decide::{
     alert::{AlertKey, Message},
     destination::Destination,
     fleet::{
-        State,
+        DeliveryEvent, HandInEvent, State, TroubleEvent,
         event::SenderAlert,
         state::{Node, Sender},
     },
@@ -159,10 +159,10 @@ impl Office {
 
     /// Opens the node's alert that it is silent, and returns its number.
     async fn silent(&self) -> u64 {
-        let event = Event::NodeSilent {
+        let event = Event::Trouble(TroubleEvent::NodeSilent {
             node: "app-01".parse().unwrap(),
             last_contact: NOW.wall,
-        };
+        });
         self.engine.perform(event).await.unwrap();
         self.number("app-01").await
     }
@@ -179,10 +179,10 @@ impl Office {
             good_for_ms: 300_000,
         };
         let sender = "prometheus".parse().unwrap();
-        let event = Event::SenderAlert {
+        let event = Event::HandedIn(HandInEvent::SenderAlert {
             sender,
             alert: Box::new(alert),
-        };
+        });
         self.engine.perform(event).await.unwrap();
         self.number("@sender/prometheus").await
     }
@@ -443,10 +443,10 @@ async fn an_exercise_is_followed_through_the_log() {
     );
     assert_eq!(row["check"], AlertKey::exercise(&receiver).check());
     let message = office.courier.0.lock().unwrap().last().unwrap().clone();
-    let delivered = Event::Delivered {
+    let delivered = Event::Delivery(DeliveryEvent::Delivered {
         key: message.key,
         carried_by: None,
-    };
+    });
     office.engine.perform(delivered).await.unwrap();
     office
         .done(Question::Acknowledge {

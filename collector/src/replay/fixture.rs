@@ -16,7 +16,10 @@ use vigie_core::{
     token::Holder,
 };
 use vigie_decide::{
-    fleet::{Delta, Event, NodeKeys, Outcome, State, step},
+    fleet::{
+        ClockEvent, DeliveryEvent, Delta, Event, HandInEvent, MembershipEvent, NodeKeys, Outcome,
+        State, step,
+    },
     routing::Ground,
     rules::Rules,
 };
@@ -104,13 +107,13 @@ impl Past {
             },
         };
         let sha256 = past.ground.rules.digest();
-        let started = Event::Started {
+        let started = Event::Clock(ClockEvent::Started {
             collector: "c".to_owned(),
-        };
-        let loaded = Event::RulesLoaded {
+        });
+        let loaded = Event::Clock(ClockEvent::RulesLoaded {
             sha256,
             tzdata: TZDATA.to_owned(),
-        };
+        });
         past.happens(vec![started, loaded]).await;
         past
     }
@@ -137,20 +140,20 @@ impl Past {
     pub(crate) async fn wakes(&mut self, at: &str) {
         let at = Wall::parse(at).unwrap();
         self.passes(u64::try_from(at.0 - self.now.wall.0).unwrap());
-        self.happens(vec![Event::Deadline]).await;
+        self.happens(vec![Event::Clock(ClockEvent::Deadline)]).await;
     }
 
     pub(crate) async fn joins(&mut self, name: &str) -> Agent {
         let node: NodeName = name.parse().unwrap();
-        let token = Event::TokenIssued {
+        let token = Event::Membership(MembershipEvent::TokenIssued {
             id: format!("t-{name}"),
             secret_sha256: Digest::of(b"secret"),
             holder: Holder::Node(node.clone()),
             replace: false,
             valid_ms: 3_600_000,
             uid: 0,
-        };
-        let join = Event::Join {
+        });
+        let join = Event::Membership(MembershipEvent::Join {
             token: format!("t-{name}"),
             secret_sha256: Digest::of(b"secret"),
             node: node.clone(),
@@ -159,7 +162,7 @@ impl Past {
                 signing_key: "00".repeat(32),
                 not_after: Wall(0),
             },
-        };
+        });
         self.happens(vec![token]).await;
         self.happens(vec![join]).await;
         Agent {
@@ -178,7 +181,7 @@ impl Past {
         status: Status,
     ) {
         let line = agent.writes(check, object, status, self.now.wall);
-        let contact = Event::Contact {
+        let contact = Event::HandedIn(HandInEvent::Contact {
             node: agent.name.clone(),
             doubt: false,
             contact: Contact {
@@ -187,13 +190,13 @@ impl Past {
                 plan: None,
                 not_ok: agent.not_ok.clone(),
             },
-        };
-        let entry = Event::Entry {
+        });
+        let entry = Event::HandedIn(HandInEvent::Entry {
             node: agent.name.clone(),
             doubt: false,
             history: false,
             line: serde_json::from_slice(&line.bytes).unwrap(),
-        };
+        });
         self.happens(vec![contact, entry]).await;
     }
 
@@ -202,10 +205,10 @@ impl Past {
         let mut messages: Vec<_> = self.state.outbox.values().cloned().collect();
         messages.sort_by_key(|message| message.order);
         for message in messages {
-            let delivered = Event::Delivered {
+            let delivered = Event::Delivery(DeliveryEvent::Delivered {
                 key: message.key,
                 carried_by: None,
-            };
+            });
             self.happens(vec![delivered]).await;
         }
     }

@@ -19,7 +19,7 @@ pub struct MailIds {
 
 impl MailIds {
     /// The ids of the mail that a batch becomes. It goes by the name of its first message: the one that
-    /// [`vigie_decide::fleet::event::Event::Delivered`] names as having carried the others.
+    /// [`vigie_decide::fleet::event::DeliveryEvent::Delivered`] names as having carried the others.
     #[must_use]
     pub fn of(batch: &[Message]) -> Self {
         let own = batch.first().map_or(Digest::ZERO, |message| message.key);

@@ -15,7 +15,7 @@ use crate::{
         holidays::{Holiday, HolidaySet, Territory},
     },
     fleet::{
-        Decision, Delta, Event, NodeKeys, State, next_deadline,
+        ClockEvent, Decision, Delta, Event, HandInEvent, NodeKeys, State, next_deadline,
         state::{Node, NodePlan},
         step, subject,
     },
@@ -573,10 +573,10 @@ impl<'g> Engine<'g> {
             now,
             told: Vec::new(),
         };
-        engine.does(Event::RulesLoaded {
+        engine.does(Event::Clock(ClockEvent::RulesLoaded {
             sha256: Digest::ZERO,
             tzdata: "2026b".to_owned(),
-        });
+        }));
         engine.runs_until(at.plus_ms(-1));
         engine
     }
@@ -612,7 +612,7 @@ impl<'g> Engine<'g> {
         let until = self.now.elapsed.plus_ms(ms);
         while let Some(due) = next_deadline(&self.state, self.now).filter(|due| *due <= until) {
             self.goes_to(due);
-            self.does(Event::Deadline);
+            self.does(Event::Clock(ClockEvent::Deadline));
         }
         self.goes_to(until);
     }
@@ -631,12 +631,12 @@ impl<'g> Engine<'g> {
             facts: [("got", Fact::Integer(503))].into(),
         };
         let line = draft.chain(Head::EMPTY, &node, "boot", question.at);
-        self.does(Event::Entry {
+        self.does(Event::HandedIn(HandInEvent::Entry {
             node,
             doubt: false,
             history: false,
             line: serde_json::from_slice(&line.bytes).unwrap(),
-        });
+        }));
         let (key, _) = self
             .state
             .alerts

@@ -1,6 +1,7 @@
 //! What happens to the fleet, and what is decided about it: the two kinds of event that the log holds.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
+use serde_json::Value;
 
 use crate::{
     alert::{Actor, AlertKey, Ended, Message, Notice},
@@ -17,24 +18,31 @@ use vigie_core::{
     token::{Holder, Role},
 };
 
-/// Something that happened. Every event that changed anything is a line of the log.
+/// Something that happened. Every event that changed anything is a line of the log: its `kind`, and the members of its
+/// variant. The groups are ours alone; in the log there is one list of kinds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Event {
+    /// What nodes and senders hand in.
+    HandedIn(HandInEvent),
+    /// Who belongs to the fleet: tokens, joins, keys, and what operators say of members.
+    Membership(MembershipEvent),
+    /// What the collector itself notices of nodes and sites, and that it is over.
+    Trouble(TroubleEvent),
+    /// What became of messages.
+    Delivery(DeliveryEvent),
+    /// What people do about alerts.
+    Operator(OperatorEvent),
+    /// Silences and maintenance that commands begin and end.
+    Mute(MuteEvent),
+    /// The course of the program and of time.
+    Clock(ClockEvent),
+}
+
+/// What nodes and senders hand in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind")]
-pub enum Event {
-    /// The collector started, with this identity; deadlines are anchored to this boot's clock.
-    #[serde(rename = "collector.started")]
-    Started {
-        /// The collector's id.
-        collector: String,
-    },
-    /// Settings were read; their text is kept beside the log under this digest.
-    #[serde(rename = "rules.loaded")]
-    RulesLoaded {
-        /// Digest of the canonical rules.
-        sha256: Digest,
-        /// Version of the time zone data.
-        tzdata: String,
-    },
+pub enum HandInEvent {
     /// A node handed in a line that is not stored yet.
     #[serde(rename = "entry")]
     Entry {
@@ -67,116 +75,20 @@ pub enum Event {
         /// What it said.
         contact: Contact,
     },
-    /// A contact's signature was wrong.
-    #[serde(rename = "contact.forged")]
-    ContactForged {
+    /// A sender says how one of its alerts stands (Alertmanager's API v2).
+    #[serde(rename = "sender.alert")]
+    SenderAlert {
         /// From the certificate.
-        node: NodeName,
+        sender: SenderName,
+        /// What it says.
+        alert: Box<SenderAlert>,
     },
-    /// A node has not been heard for too long.
-    #[serde(rename = "node.silent")]
-    NodeSilent {
-        /// The node.
-        node: NodeName,
-        /// When it was last heard.
-        last_contact: Wall,
-    },
-    /// A silent node was heard.
-    #[serde(rename = "node.heard")]
-    NodeHeard {
-        /// The node.
-        node: NodeName,
-    },
-    /// Most of a site fell silent together.
-    #[serde(rename = "site.silent")]
-    SiteSilent {
-        /// The site.
-        site: SiteName,
-        /// Its silent nodes.
-        nodes: Vec<NodeName>,
-        /// Whether the collector's own probes reach anything else: then the site is cut, else the collector is blind.
-        probes_answer: bool,
-    },
-    /// A site is heard again.
-    #[serde(rename = "site.heard")]
-    SiteHeard {
-        /// The site.
-        site: SiteName,
-    },
-    /// A node sends more than it may.
-    #[serde(rename = "node.flooding")]
-    NodeFlooding {
-        /// The node.
-        node: NodeName,
-        /// Requests refused so far.
-        refused: u64,
-    },
-    /// It stopped doing so.
-    #[serde(rename = "node.calm")]
-    NodeCalm {
-        /// The node.
-        node: NodeName,
-    },
-    /// A node's body claimed to be another node.
-    #[serde(rename = "node.impostor")]
-    NodeImpostor {
-        /// From the certificate.
-        node: NodeName,
-        /// What the body said.
-        claimed: String,
-    },
-    /// A node's clock went far from the collector's (or came back: `by_ms` small).
-    #[serde(rename = "node.clock")]
-    NodeClock {
-        /// The node.
-        node: NodeName,
-        /// Node minus collector, in milliseconds.
-        by_ms: i64,
-    },
-    /// A node says that it has lines, and does not hand them in.
-    #[serde(rename = "entries.withheld")]
-    EntriesWithheld {
-        /// The node.
-        node: NodeName,
-        /// The head it signed.
-        said_seq: u64,
-        /// The head it handed in.
-        has_seq: u64,
-    },
-    /// It handed them in.
-    #[serde(rename = "entries.handed_in")]
-    EntriesHandedIn {
-        /// The node.
-        node: NodeName,
-    },
-    /// A node's contact names another plan than its lines, or it has sent none.
-    #[serde(rename = "plan.differs")]
-    PlanDiffers {
-        /// The node.
-        node: NodeName,
-        /// The digest in its contact.
-        said: Option<Digest>,
-    },
-    /// They agree.
-    #[serde(rename = "plan.agrees")]
-    PlanAgrees {
-        /// The node.
-        node: NodeName,
-    },
-    /// A node uses an expired certificate of a known key.
-    #[serde(rename = "node.expired")]
-    NodeExpired {
-        /// The node.
-        node: NodeName,
-        /// When it expired.
-        not_after: Wall,
-    },
-    /// It uses a valid one again.
-    #[serde(rename = "node.valid")]
-    NodeValid {
-        /// The node.
-        node: NodeName,
-    },
+}
+
+/// Who belongs to the fleet: tokens, joins, keys, and what operators say of members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum MembershipEvent {
     /// An operator made a join token.
     #[serde(rename = "token.issued")]
     TokenIssued {
@@ -306,19 +218,128 @@ pub enum Event {
         /// Who.
         uid: u32,
     },
-    /// The collector's wall clock stepped against its elapsed clock.
-    #[serde(rename = "clock.step")]
-    ClockStep {
-        /// By how much, in milliseconds.
+}
+
+/// What the collector itself notices of nodes and sites, and that it is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum TroubleEvent {
+    /// A contact's signature was wrong.
+    #[serde(rename = "contact.forged")]
+    ContactForged {
+        /// From the certificate.
+        node: NodeName,
+    },
+    /// A node has not been heard for too long.
+    #[serde(rename = "node.silent")]
+    NodeSilent {
+        /// The node.
+        node: NodeName,
+        /// When it was last heard.
+        last_contact: Wall,
+    },
+    /// A silent node was heard.
+    #[serde(rename = "node.heard")]
+    NodeHeard {
+        /// The node.
+        node: NodeName,
+    },
+    /// Most of a site fell silent together.
+    #[serde(rename = "site.silent")]
+    SiteSilent {
+        /// The site.
+        site: SiteName,
+        /// Its silent nodes.
+        nodes: Vec<NodeName>,
+        /// Whether the collector's own probes reach anything else: then the site is cut, else the collector is blind.
+        probes_answer: bool,
+    },
+    /// A site is heard again.
+    #[serde(rename = "site.heard")]
+    SiteHeard {
+        /// The site.
+        site: SiteName,
+    },
+    /// A node sends more than it may.
+    #[serde(rename = "node.flooding")]
+    NodeFlooding {
+        /// The node.
+        node: NodeName,
+        /// Requests refused so far.
+        refused: u64,
+    },
+    /// It stopped doing so.
+    #[serde(rename = "node.calm")]
+    NodeCalm {
+        /// The node.
+        node: NodeName,
+    },
+    /// A node's body claimed to be another node.
+    #[serde(rename = "node.impostor")]
+    NodeImpostor {
+        /// From the certificate.
+        node: NodeName,
+        /// What the body said.
+        claimed: String,
+    },
+    /// A node's clock went far from the collector's (or came back: `by_ms` small).
+    #[serde(rename = "node.clock")]
+    NodeClock {
+        /// The node.
+        node: NodeName,
+        /// Node minus collector, in milliseconds.
         by_ms: i64,
     },
-    /// The wall clock is trusted again: nodes agree with it, or an operator said so.
-    #[serde(rename = "clock.trusted")]
-    ClockTrusted {
-        /// Who said so; absent when nodes agree.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        uid: Option<u32>,
+    /// A node says that it has lines, and does not hand them in.
+    #[serde(rename = "entries.withheld")]
+    EntriesWithheld {
+        /// The node.
+        node: NodeName,
+        /// The head it signed.
+        said_seq: u64,
+        /// The head it handed in.
+        has_seq: u64,
     },
+    /// It handed them in.
+    #[serde(rename = "entries.handed_in")]
+    EntriesHandedIn {
+        /// The node.
+        node: NodeName,
+    },
+    /// A node's contact names another plan than its lines, or it has sent none.
+    #[serde(rename = "plan.differs")]
+    PlanDiffers {
+        /// The node.
+        node: NodeName,
+        /// The digest in its contact.
+        said: Option<Digest>,
+    },
+    /// They agree.
+    #[serde(rename = "plan.agrees")]
+    PlanAgrees {
+        /// The node.
+        node: NodeName,
+    },
+    /// A node uses an expired certificate of a known key.
+    #[serde(rename = "node.expired")]
+    NodeExpired {
+        /// The node.
+        node: NodeName,
+        /// When it expired.
+        not_after: Wall,
+    },
+    /// It uses a valid one again.
+    #[serde(rename = "node.valid")]
+    NodeValid {
+        /// The node.
+        node: NodeName,
+    },
+}
+
+/// What became of messages.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum DeliveryEvent {
     /// A provider accepted a message. That it was read, only an acknowledgement says.
     #[serde(rename = "delivered")]
     Delivered {
@@ -366,6 +387,12 @@ pub enum Event {
         /// Messages that went out although their decision was not in the log.
         told: Vec<Message>,
     },
+}
+
+/// What people do about alerts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum OperatorEvent {
     /// Somebody says that they are on it: the steps stop.
     #[serde(rename = "acknowledged")]
     Acknowledged {
@@ -395,6 +422,25 @@ pub enum Event {
         /// Who.
         uid: u32,
     },
+    /// An operator wants to see whether a receiver can be told. It ends when somebody acknowledges it, after half an hour,
+    /// or when an operator ends it.
+    #[serde(rename = "exercise.started")]
+    ExerciseStarted {
+        /// The receiver.
+        receiver: ReceiverName,
+        /// Who.
+        uid: u32,
+    },
+}
+
+/// Silences and maintenance that commands begin and end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "operators say one at a time, and it is gone with its turn"
+)]
+pub enum MuteEvent {
     /// An operator silences alerts.
     #[serde(rename = "silence.started")]
     SilenceStarted {
@@ -427,26 +473,141 @@ pub enum Event {
         /// Who.
         uid: u32,
     },
-    /// An operator wants to see whether a receiver can be told. It ends when somebody acknowledges it, after half an hour,
-    /// or when an operator ends it.
-    #[serde(rename = "exercise.started")]
-    ExerciseStarted {
-        /// The receiver.
-        receiver: ReceiverName,
-        /// Who.
-        uid: u32,
+}
+
+/// The course of the program and of time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind")]
+pub enum ClockEvent {
+    /// The collector started, with this identity; deadlines are anchored to this boot's clock.
+    #[serde(rename = "collector.started")]
+    Started {
+        /// The collector's id.
+        collector: String,
     },
-    /// A sender says how one of its alerts stands (Alertmanager's API v2).
-    #[serde(rename = "sender.alert")]
-    SenderAlert {
-        /// From the certificate.
-        sender: SenderName,
-        /// What it says.
-        alert: Box<SenderAlert>,
+    /// Settings were read; their text is kept beside the log under this digest.
+    #[serde(rename = "rules.loaded")]
+    RulesLoaded {
+        /// Digest of the canonical rules.
+        sha256: Digest,
+        /// Version of the time zone data.
+        tzdata: String,
+    },
+    /// The collector's wall clock stepped against its elapsed clock.
+    #[serde(rename = "clock.step")]
+    ClockStep {
+        /// By how much, in milliseconds.
+        by_ms: i64,
+    },
+    /// The wall clock is trusted again: nodes agree with it, or an operator said so.
+    #[serde(rename = "clock.trusted")]
+    ClockTrusted {
+        /// Who said so; absent when nodes agree.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
     },
     /// Time passed.
     #[serde(rename = "deadline")]
     Deadline,
+}
+
+/// By its kind: each is of one group.
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let kind = value.get("kind").and_then(Value::as_str);
+        match kind.and_then(group) {
+            Some(Group::HandedIn) => HandInEvent::deserialize(value).map(Self::HandedIn),
+            Some(Group::Membership) => MembershipEvent::deserialize(value).map(Self::Membership),
+            Some(Group::Trouble) => TroubleEvent::deserialize(value).map(Self::Trouble),
+            Some(Group::Delivery) => DeliveryEvent::deserialize(value).map(Self::Delivery),
+            Some(Group::Operator) => OperatorEvent::deserialize(value).map(Self::Operator),
+            Some(Group::Mute) => MuteEvent::deserialize(value).map(Self::Mute),
+            Some(Group::Clock) => ClockEvent::deserialize(value).map(Self::Clock),
+            None => {
+                let kind = kind.unwrap_or_default();
+                return Err(de::Error::custom(format!("no event is of kind {kind:?}")));
+            }
+        }
+        .map_err(de::Error::custom)
+    }
+}
+
+/// The groups, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Group {
+    HandedIn,
+    Membership,
+    Trouble,
+    Delivery,
+    Operator,
+    Mute,
+    Clock,
+}
+
+/// The group that a kind is of. A test holds it to what the groups themselves read.
+fn group(kind: &str) -> Option<Group> {
+    Some(match kind {
+        "entry" | "entry.refused" | "contact" | "sender.alert" => Group::HandedIn,
+        "token.issued" | "joined" | "renewed" | "key.used" | "node.retired" | "node.denied"
+        | "sender.joined" | "sender.renewed" | "sender.key_used" | "sender.retired"
+        | "sender.denied" | "plan.confirmed" => Group::Membership,
+        "contact.forged" | "node.silent" | "node.heard" | "site.silent" | "site.heard"
+        | "node.flooding" | "node.calm" | "node.impostor" | "node.clock" | "entries.withheld"
+        | "entries.handed_in" | "plan.differs" | "plan.agrees" | "node.expired" | "node.valid" => {
+            Group::Trouble
+        }
+        "delivered" | "refused" | "undeliverable" | "delivery.failing" | "delivery.works"
+        | "commit.failed" => Group::Delivery,
+        "acknowledged" | "unacknowledged" | "alert.ended" | "exercise.started" => Group::Operator,
+        "silence.started" | "maintenance.started" | "mute.ended" => Group::Mute,
+        "collector.started" | "rules.loaded" | "clock.step" | "clock.trusted" | "deadline" => {
+            Group::Clock
+        }
+        _ => return None,
+    })
+}
+
+impl From<HandInEvent> for Event {
+    fn from(event: HandInEvent) -> Self {
+        Self::HandedIn(event)
+    }
+}
+
+impl From<MembershipEvent> for Event {
+    fn from(event: MembershipEvent) -> Self {
+        Self::Membership(event)
+    }
+}
+
+impl From<TroubleEvent> for Event {
+    fn from(event: TroubleEvent) -> Self {
+        Self::Trouble(event)
+    }
+}
+
+impl From<DeliveryEvent> for Event {
+    fn from(event: DeliveryEvent) -> Self {
+        Self::Delivery(event)
+    }
+}
+
+impl From<OperatorEvent> for Event {
+    fn from(event: OperatorEvent) -> Self {
+        Self::Operator(event)
+    }
+}
+
+impl From<MuteEvent> for Event {
+    fn from(event: MuteEvent) -> Self {
+        Self::Mute(event)
+    }
+}
+
+impl From<ClockEvent> for Event {
+    fn from(event: ClockEvent) -> Self {
+        Self::Clock(event)
+    }
 }
 
 /// How an alert of a sender stands.
@@ -740,3 +901,6 @@ pub enum JoinRefused {
     #[error("the {0} is denied")]
     Denied(Role),
 }
+
+#[cfg(test)]
+mod tests;

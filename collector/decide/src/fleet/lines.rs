@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::{Map, Value};
 
 use super::{
-    Decision, Event, KeptBecause, Step,
+    Decision, HandInEvent, KeptBecause, Step,
     alerts::Finding,
     state::{NodePlan, StoredLine},
     telling::Cause,
@@ -40,9 +40,9 @@ struct Reading {
 }
 
 impl Step<'_> {
-    pub(super) fn handed_in(&mut self, event: Event) {
+    pub(super) fn handed_in(&mut self, event: HandInEvent) {
         match event {
-            Event::Entry {
+            HandInEvent::Entry {
                 node,
                 doubt,
                 history,
@@ -55,7 +55,7 @@ impl Step<'_> {
                 self.hear(&node);
                 self.entry(&node, doubt, history, line.entry());
             }
-            Event::EntryRefused {
+            HandInEvent::EntryRefused {
                 ref node, sha256, ..
             } => {
                 let node = node.clone();
@@ -70,7 +70,7 @@ impl Step<'_> {
                     self.raise_line(&node, BuiltIn::LineRefused, Status::Warning, head.seq);
                 }
             }
-            Event::Contact {
+            HandInEvent::Contact {
                 ref node,
                 doubt,
                 ref contact,
@@ -94,7 +94,7 @@ impl Step<'_> {
                     self.release_from_silence(&node, doubt, &contact);
                 }
             }
-            _ => {}
+            HandInEvent::SenderAlert { sender, alert } => self.sender_alert(sender, alert),
         }
     }
 

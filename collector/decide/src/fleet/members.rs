@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Decision, Event, JoinRefused, NodeKeys, SenderKeys, Step, row,
+    Decision, JoinRefused, MembershipEvent, NodeKeys, SenderKeys, Step, row,
     state::{Key, Node, Sender, Token, UsedBy},
 };
 use crate::alert::{AlertKey, BuiltIn, Ended, Source};
@@ -54,9 +54,9 @@ fn may_renew(denied: bool, keys: &[Key], asked_with: Option<Digest>) -> bool {
 }
 
 impl Step<'_> {
-    pub(super) fn membership(&mut self, event: Event) {
+    pub(super) fn membership(&mut self, event: MembershipEvent) {
         match event {
-            Event::TokenIssued {
+            MembershipEvent::TokenIssued {
                 ref id,
                 secret_sha256,
                 ref holder,
@@ -74,7 +74,7 @@ impl Step<'_> {
                 self.record(&event);
                 self.delta.tokens.insert(id.clone(), Some(token));
             }
-            Event::Join {
+            MembershipEvent::Join {
                 ref token,
                 secret_sha256,
                 ref node,
@@ -89,7 +89,7 @@ impl Step<'_> {
                 Ok(Entrance::Again) => {}
                 Err(why) => self.outcome.join_refused = Some(why),
             },
-            Event::Renewed {
+            MembershipEvent::Renewed {
                 ref node,
                 tls_key_sha256,
                 asked_with,
@@ -108,7 +108,7 @@ impl Step<'_> {
                 };
                 self.edit_node(&node, |row| renewed(&mut row.keys, asked_with, new));
             }
-            Event::KeyUsed {
+            MembershipEvent::KeyUsed {
                 ref node,
                 tls_key_sha256,
             } => {
@@ -126,7 +126,7 @@ impl Step<'_> {
                 });
                 self.end(&node, BuiltIn::NodeExpired);
             }
-            Event::NodeRetired { ref node, .. } => {
+            MembershipEvent::NodeRetired { ref node, .. } => {
                 let node = node.clone();
                 self.record(&event);
                 for key in self.alert_keys_of(&Source::Node(node.clone())) {
@@ -138,14 +138,14 @@ impl Step<'_> {
                 self.delta.plans.insert(node.clone(), None);
                 self.delta.nodes.insert(node, None);
             }
-            Event::NodeDenied {
+            MembershipEvent::NodeDenied {
                 ref node, denied, ..
             } => {
                 let node = node.clone();
                 self.record(&event);
                 self.edit_node(&node, |row| row.denied = denied);
             }
-            Event::SenderJoin {
+            MembershipEvent::SenderJoin {
                 ref token,
                 secret_sha256,
                 ref sender,
@@ -160,7 +160,7 @@ impl Step<'_> {
                 Ok(Entrance::Again) => {}
                 Err(why) => self.outcome.join_refused = Some(why),
             },
-            Event::SenderRenewed {
+            MembershipEvent::SenderRenewed {
                 ref sender,
                 tls_key_sha256,
                 asked_with,
@@ -179,7 +179,7 @@ impl Step<'_> {
                 };
                 self.edit_sender(&sender, |row| renewed(&mut row.keys, asked_with, new));
             }
-            Event::SenderKeyUsed {
+            MembershipEvent::SenderKeyUsed {
                 ref sender,
                 tls_key_sha256,
             } => {
@@ -196,24 +196,23 @@ impl Step<'_> {
                     });
                 }
             }
-            Event::SenderRetired { ref sender, .. } => {
+            MembershipEvent::SenderRetired { ref sender, .. } => {
                 let sender = sender.clone();
                 self.record(&event);
                 self.delta.senders.insert(sender, None);
             }
-            Event::SenderDenied {
+            MembershipEvent::SenderDenied {
                 ref sender, denied, ..
             } => {
                 let sender = sender.clone();
                 self.record(&event);
                 self.edit_sender(&sender, |row| row.denied = denied);
             }
-            Event::Confirmed { ref node, .. } => {
+            MembershipEvent::Confirmed { ref node, .. } => {
                 let node = node.clone();
                 self.record(&event);
                 self.confirmed(&node);
             }
-            _ => {}
         }
     }
 
@@ -271,9 +270,9 @@ impl Step<'_> {
         }
     }
 
-    fn sender_joins(&mut self, event: Event) {
+    fn sender_joins(&mut self, event: MembershipEvent) {
         self.record(&event);
-        let Event::SenderJoin {
+        let MembershipEvent::SenderJoin {
             token,
             sender,
             keys,
@@ -291,9 +290,9 @@ impl Step<'_> {
         self.decide(Decision::SenderAccepted { sender });
     }
 
-    fn join(&mut self, event: Event) {
+    fn join(&mut self, event: MembershipEvent) {
         self.record(&event);
-        let Event::Join {
+        let MembershipEvent::Join {
             token, node, keys, ..
         } = event
         else {

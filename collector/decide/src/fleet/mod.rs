@@ -7,6 +7,8 @@
 //! One rule above all: doubt may add an alarm, never remove one.
 
 mod alerts;
+mod clock;
+mod deliveries;
 pub mod event;
 mod holding;
 mod lines;
@@ -23,12 +25,16 @@ mod trouble;
 
 use std::{borrow::Borrow, collections::BTreeMap, iter, ops::Bound, sync::Arc};
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 pub(crate) use self::steps::LOOKED_AT_MS;
 pub use self::{
     alerts::subject,
-    event::{Answered, Decision, Event, JoinRefused, KeptBecause, NodeKeys, SenderKeys},
+    event::{
+        Answered, ClockEvent, Decision, DeliveryEvent, Event, HandInEvent, JoinRefused,
+        KeptBecause, MembershipEvent, MuteEvent, NodeKeys, OperatorEvent, SenderKeys, TroubleEvent,
+    },
     passing::next_deadline,
     state::{Delta, State},
     steps::{reach, repeat_ms},
@@ -50,9 +56,9 @@ use vigie_core::{
 pub struct Outcome {
     /// What was decided, in order. Also in the delta, as lines of the log.
     pub decisions: Vec<Decision>,
-    /// For [`Event::Join`] and [`Event::SenderJoin`]: why not.
+    /// For [`MembershipEvent::Join`] and [`MembershipEvent::SenderJoin`]: why not.
     pub join_refused: Option<JoinRefused>,
-    /// For [`Event::Renewed`] and [`Event::SenderRenewed`]: whoever asked is not in the fleet any more, is denied, or asked
+    /// For [`MembershipEvent::Renewed`] and [`MembershipEvent::SenderRenewed`]: whoever asked is not in the fleet any more, is denied, or asked
     /// with a key that is void by now. Nothing was written.
     pub renewal_refused: bool,
     /// For what an operator asked: what it came to.
@@ -61,7 +67,7 @@ pub struct Outcome {
 
 /// Decides what `event` means. `delta` holds the events before it in the same commit.
 ///
-/// An event that changes nothing leaves no line. Precondition for [`Event::Entry`] and [`Event::EntryRefused`]: the
+/// An event that changes nothing leaves no line. Precondition for [`HandInEvent::Entry`] and [`HandInEvent::EntryRefused`]: the
 /// caller has dropped lines that are stored already, byte for byte, because a replay counts once.
 pub fn step(state: &State, delta: &mut Delta, ground: &Ground, event: Event, now: Now) -> Outcome {
     let mut step = Step {
@@ -132,76 +138,18 @@ fn rows<'r, K: Ord, V>(
 impl Step<'_> {
     fn handle(&mut self, event: Event) {
         match event {
-            Event::Started { .. } => self.started(&event),
-            Event::RulesLoaded { .. } => self.rules_loaded(&event),
-            Event::Entry { .. } | Event::EntryRefused { .. } | Event::Contact { .. } => {
-                self.handed_in(event);
-            }
-            Event::TokenIssued { .. }
-            | Event::Join { .. }
-            | Event::Renewed { .. }
-            | Event::KeyUsed { .. }
-            | Event::NodeRetired { .. }
-            | Event::NodeDenied { .. }
-            | Event::SenderJoin { .. }
-            | Event::SenderRenewed { .. }
-            | Event::SenderKeyUsed { .. }
-            | Event::SenderRetired { .. }
-            | Event::SenderDenied { .. }
-            | Event::Confirmed { .. } => self.membership(event),
-            Event::Delivered { key, .. } | Event::Undeliverable { key } => {
-                if let Some(message) = self.message(&key).cloned() {
-                    self.record(&event);
-                    self.delta.outbox.insert(key, None);
-                    if let Event::Delivered {
-                        carried_by: Some(lead),
-                        ..
-                    } = event
-                    {
-                        self.continue_thread_of(&message, lead);
-                    }
-                }
-            }
-            Event::Refused { key, .. } => {
-                if let Some(message) = self.message(&key).cloned() {
-                    self.record(&event);
-                    self.refused(&message);
-                }
-            }
-            Event::Deadline => self.time_passed(&event),
-            Event::Acknowledged { .. }
-            | Event::Unacknowledged { .. }
-            | Event::AlertEnded { .. }
-            | Event::ExerciseStarted { .. } => self.operator(event),
-            Event::SilenceStarted { .. }
-            | Event::MaintenanceStarted { .. }
-            | Event::MuteEnded { .. } => self.mute(event),
-            Event::SenderAlert { .. } => self.sender_alert(event),
-            Event::CommitFailed { .. } => self.commits_failed(event),
-            Event::ContactForged { .. }
-            | Event::NodeSilent { .. }
-            | Event::NodeHeard { .. }
-            | Event::SiteSilent { .. }
-            | Event::SiteHeard { .. }
-            | Event::NodeFlooding { .. }
-            | Event::NodeCalm { .. }
-            | Event::NodeImpostor { .. }
-            | Event::NodeClock { .. }
-            | Event::EntriesWithheld { .. }
-            | Event::EntriesHandedIn { .. }
-            | Event::PlanDiffers { .. }
-            | Event::PlanAgrees { .. }
-            | Event::NodeExpired { .. }
-            | Event::NodeValid { .. }
-            | Event::ClockStep { .. }
-            | Event::ClockTrusted { .. }
-            | Event::DeliveryFailing { .. }
-            | Event::DeliveryWorks { .. } => self.trouble(event),
+            Event::HandedIn(event) => self.handed_in(event),
+            Event::Membership(event) => self.membership(event),
+            Event::Trouble(event) => self.trouble(event),
+            Event::Delivery(event) => self.delivery(event),
+            Event::Operator(event) => self.operator(event),
+            Event::Mute(event) => self.mute(event),
+            Event::Clock(event) => self.clock(event),
         }
     }
 
     /// Writes the event's line.
-    fn record(&mut self, event: &Event) {
+    fn record<E: Serialize>(&mut self, event: &E) {
         self.write(|n, now| log::write_line(n, now, event));
     }
 
@@ -320,29 +268,5 @@ impl Step<'_> {
     /// How many alerts of a source are open.
     fn open_alerts(&self, source: &Source) -> usize {
         self.alerts_of(source).count()
-    }
-
-    fn started(&mut self, event: &Event) {
-        self.meta();
-        let before = self.state.meta.last_now;
-        self.record(event);
-        self.anchor_deadlines(before);
-    }
-
-    fn rules_loaded(&mut self, event: &Event) {
-        let Event::RulesLoaded { sha256, .. } = event else {
-            return;
-        };
-        self.record(event);
-        self.meta().rules_sha256 = Some(*sha256);
-        self.delta.rules.push((*sha256, Arc::clone(self.rules)));
-        let nodes: Vec<NodeName> = self.state.nodes.keys().cloned().collect();
-        for node in &nodes {
-            self.judge_grouping(node);
-        }
-        self.end_what_rules_dropped();
-        self.refit_steps();
-        // An alert that new rules send elsewhere must not stay with those the old rules knew.
-        self.ground_changed();
     }
 }

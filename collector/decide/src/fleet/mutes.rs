@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, ops::Bound};
 
-use super::{Answered, Decision, Event, Step, telling::Cause};
+use super::{Answered, Decision, MuteEvent, Step, telling::Cause};
 use crate::{
     alert::{Alert, AlertKey, BuiltIn, Source},
     mute::{MUTES_MAX, Mute, Muted, MutedBy, Scope},
@@ -19,9 +19,9 @@ use vigie_core::{
 const DEPENDS_DEPTH_MAX: usize = 16;
 
 impl Step<'_> {
-    pub(super) fn mute(&mut self, event: Event) {
+    pub(super) fn mute(&mut self, event: MuteEvent) {
         match &event {
-            Event::SilenceStarted {
+            MuteEvent::SilenceStarted {
                 matches,
                 reason,
                 for_ms,
@@ -30,7 +30,7 @@ impl Step<'_> {
                 let what = Muted::Silence(Box::new(matches.clone()));
                 self.begin_mute(&event, what, reason.clone(), *for_ms, *uid);
             }
-            Event::MaintenanceStarted {
+            MuteEvent::MaintenanceStarted {
                 place,
                 reason,
                 for_ms,
@@ -39,7 +39,7 @@ impl Step<'_> {
                 let what = Muted::Maintenance(place.clone());
                 self.begin_mute(&event, what, reason.clone(), *for_ms, *uid);
             }
-            Event::MuteEnded { mute, .. } => {
+            MuteEvent::MuteEnded { mute, .. } => {
                 if super::row(&self.delta.mutes, &self.state.mutes, mute).is_none() {
                     self.outcome.answered = Some(Answered::NothingThere);
                     return;
@@ -50,11 +50,17 @@ impl Step<'_> {
                 self.release_muted();
                 self.outcome.answered = Some(Answered::Done);
             }
-            _ => {}
         }
     }
 
-    fn begin_mute(&mut self, event: &Event, what: Muted, reason: String, for_ms: u64, uid: u32) {
+    fn begin_mute(
+        &mut self,
+        event: &MuteEvent,
+        what: Muted,
+        reason: String,
+        for_ms: u64,
+        uid: u32,
+    ) {
         if self.running_mutes().count() >= MUTES_MAX {
             self.outcome.answered = Some(Answered::TooMany);
             return;

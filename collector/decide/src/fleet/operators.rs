@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Answered, Decision, Event, Step,
+    Answered, Decision, HandInEvent, OperatorEvent, Step,
     alerts::Finding,
     event::{SenderAlert, UnacknowledgedBecause},
     telling::Cause,
@@ -24,9 +24,9 @@ pub const EXERCISE_MS: u64 = 30 * 60_000;
 const SENDER_ALERTS_MAX: usize = 5_000;
 
 impl Step<'_> {
-    pub(super) fn operator(&mut self, event: Event) {
+    pub(super) fn operator(&mut self, event: OperatorEvent) {
         let answered = match &event {
-            Event::Acknowledged {
+            OperatorEvent::Acknowledged {
                 numbers,
                 by,
                 for_ms,
@@ -35,13 +35,12 @@ impl Step<'_> {
                 let (by, for_ms) = (by.clone(), *for_ms);
                 self.acknowledge(&event, &meant, &by, for_ms)
             }
-            Event::Unacknowledged { number, .. } => self.unacknowledge(&event, *number),
-            Event::AlertEnded { number, .. } => self.end_by_hand(&event, *number),
-            Event::ExerciseStarted { receiver, .. } => {
+            OperatorEvent::Unacknowledged { number, .. } => self.unacknowledge(&event, *number),
+            OperatorEvent::AlertEnded { number, .. } => self.end_by_hand(&event, *number),
+            OperatorEvent::ExerciseStarted { receiver, .. } => {
                 let receiver = receiver.clone();
                 self.exercise(&event, &receiver)
             }
-            _ => return,
         };
         self.outcome.answered = Some(answered);
     }
@@ -54,7 +53,7 @@ impl Step<'_> {
 
     fn acknowledge(
         &mut self,
-        event: &Event,
+        event: &OperatorEvent,
         meant: &BTreeSet<u64>,
         by: &Actor,
         for_ms: Option<u64>,
@@ -121,7 +120,7 @@ impl Step<'_> {
         self.refine_held(key);
     }
 
-    fn unacknowledge(&mut self, event: &Event, number: u64) -> Answered {
+    fn unacknowledge(&mut self, event: &OperatorEvent, number: u64) -> Answered {
         let key = self.find(number).filter(|key| {
             self.alert(key)
                 .is_some_and(|alert| alert.acknowledged.is_some())
@@ -135,7 +134,7 @@ impl Step<'_> {
         Answered::Done
     }
 
-    fn end_by_hand(&mut self, event: &Event, number: u64) -> Answered {
+    fn end_by_hand(&mut self, event: &OperatorEvent, number: u64) -> Answered {
         let Some(key) = self.find(number) else {
             return Answered::NothingThere;
         };
@@ -153,7 +152,7 @@ impl Step<'_> {
         }
     }
 
-    fn exercise(&mut self, event: &Event, receiver: &ReceiverName) -> Answered {
+    fn exercise(&mut self, event: &OperatorEvent, receiver: &ReceiverName) -> Answered {
         if !self.rules.receivers.contains_key(receiver) {
             return Answered::NoSuchReceiver;
         }
@@ -176,17 +175,17 @@ impl Step<'_> {
         Answered::Exercise { number }
     }
 
-    pub(super) fn sender_alert(&mut self, event: Event) {
-        let Event::SenderAlert { sender, alert } = &event else {
-            return;
-        };
-        let key = AlertKey::of_sender(sender, &alert.name, &alert.fingerprint);
-        let is_open = self.alert(&key).is_some();
-        if alert.status == Status::Ok && !is_open {
+    /// A sender says how one of its alerts stands. That one is over which is not open is no news, and leaves no line.
+    pub(super) fn sender_alert(&mut self, sender: SenderName, alert: Box<SenderAlert>) {
+        let key = AlertKey::of_sender(&sender, &alert.name, &alert.fingerprint);
+        if alert.status == Status::Ok && self.alert(&key).is_none() {
             return;
         }
-        let (sender, alert) = (sender.clone(), alert.clone());
+        let event = HandInEvent::SenderAlert { sender, alert };
         self.record(&event);
+        let HandInEvent::SenderAlert { sender, alert } = event else {
+            return;
+        };
         self.sender_says(&key, &sender, *alert);
     }
 

@@ -1,10 +1,10 @@
 //! What time alone brings: edges of calendars and windows, steps, digests, the end of mutes and acknowledgements.
 
-use super::{Event, State, Step, event::UnacknowledgedBecause, telling::Cause};
+use super::{ClockEvent, State, Step, event::UnacknowledgedBecause, telling::Cause};
 use crate::alert::{Alert, AlertKey};
 use vigie_core::time::{Elapsed, Now, StoredNow, Wall};
 
-/// The next moment at which [`Event::Deadline`] would change something.
+/// The next moment at which [`ClockEvent::Deadline`] would change something.
 #[must_use]
 pub fn next_deadline(state: &State, now: Now) -> Option<Elapsed> {
     let on_the_wall = |at: Wall| {
@@ -100,7 +100,7 @@ impl Step<'_> {
         })
     }
 
-    pub(super) fn time_passed(&mut self, event: &Event) {
+    pub(super) fn time_passed(&mut self, event: &ClockEvent) {
         let now = self.now;
         let expired: Vec<String> = self
             .state

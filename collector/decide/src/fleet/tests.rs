@@ -177,14 +177,14 @@ impl Collector {
                 elapsed: Elapsed(50_000),
             },
         };
-        collector.does(Event::Started {
+        collector.does(Event::Clock(ClockEvent::Started {
             collector: "c".to_owned(),
-        });
+        }));
         let sha256 = collector.ground.rules.digest();
-        collector.does(Event::RulesLoaded {
+        collector.does(Event::Clock(ClockEvent::RulesLoaded {
             sha256,
             tzdata: "2026b".to_owned(),
-        });
+        }));
         let agents = nodes
             .iter()
             .map(|name| collector.joins(name, false))
@@ -201,7 +201,7 @@ impl Collector {
         self.now.wall = self.now.wall.plus_ms(7);
         self.now.elapsed = self.now.elapsed.plus_ms(7);
         for event in &events {
-            if let Event::RulesLoaded { sha256, .. } = event {
+            if let Event::Clock(ClockEvent::RulesLoaded { sha256, .. }) = event {
                 self.grounds.insert(*sha256, self.ground.clone());
             }
         }
@@ -230,7 +230,7 @@ impl Collector {
             let ms = due.since_ms(self.now.elapsed);
             self.now.elapsed = self.now.elapsed.plus_ms(ms);
             self.now.wall = self.now.wall.plus_ms(i64::try_from(ms).unwrap());
-            self.does(Event::Deadline);
+            self.does(Event::Clock(ClockEvent::Deadline));
         }
         let ms = until.since_ms(self.now.elapsed);
         self.now.elapsed = until;
@@ -239,14 +239,14 @@ impl Collector {
 
     fn joins(&mut self, name: &str, replace: bool) -> Agent {
         let node: NodeName = name.parse().unwrap();
-        self.does(Event::TokenIssued {
+        self.does(Event::Membership(MembershipEvent::TokenIssued {
             id: format!("t-{name}"),
             secret_sha256: Digest::of(b"secret"),
             holder: Holder::Node(node.clone()),
             replace,
             valid_ms: 3_600_000,
             uid: 0,
-        });
+        }));
         let outcome = self.does(join(&node, name, b"secret"));
         assert_eq!(outcome.join_refused, None);
         let head = self.state.nodes[&node].head;
@@ -260,14 +260,14 @@ impl Collector {
 
     fn sender_joins(&mut self, name: &str, key: &[u8], replace: bool) -> Option<JoinRefused> {
         let sender: SenderName = name.parse().unwrap();
-        self.does(Event::TokenIssued {
+        self.does(Event::Membership(MembershipEvent::TokenIssued {
             id: format!("s-{name}"),
             secret_sha256: Digest::of(b"secret"),
             holder: Holder::Sender(sender.clone()),
             replace,
             valid_ms: 3_600_000,
             uid: 0,
-        });
+        }));
         self.does(sender_join(&sender, name, key)).join_refused
     }
 
@@ -284,16 +284,18 @@ impl Collector {
             not_ok: agent.not_ok.iter().cloned().collect(),
         };
         let node = agent.name.clone();
-        let mut events = vec![Event::Contact {
+        let mut events = vec![Event::HandedIn(HandInEvent::Contact {
             node: node.clone(),
             doubt,
             contact,
-        }];
-        events.extend(lines.iter().map(|line| Event::Entry {
-            node: node.clone(),
-            doubt,
-            history: line.seq < head_seq,
-            line: serde_json::from_slice(&line.bytes).unwrap(),
+        })];
+        events.extend(lines.iter().map(|line| {
+            Event::HandedIn(HandInEvent::Entry {
+                node: node.clone(),
+                doubt,
+                history: line.seq < head_seq,
+                line: serde_json::from_slice(&line.bytes).unwrap(),
+            })
         }));
         self.does_all(events);
     }
@@ -333,7 +335,7 @@ impl Collector {
                 wall: Wall::parse(value["at"].as_str().unwrap()).unwrap(),
                 elapsed: Elapsed(value["elapsed_ms"].as_u64().unwrap()),
             };
-            if let Event::RulesLoaded { sha256, .. } = &event {
+            if let Event::Clock(ClockEvent::RulesLoaded { sha256, .. }) = &event {
                 ground = self.grounds[sha256].clone();
             }
             let mut delta = Delta::default();
@@ -360,7 +362,7 @@ impl Collector {
 }
 
 fn join(node: &NodeName, token: &str, secret: &[u8]) -> Event {
-    Event::Join {
+    Event::Membership(MembershipEvent::Join {
         token: format!("t-{token}"),
         secret_sha256: Digest::of(secret),
         node: node.clone(),
@@ -369,11 +371,11 @@ fn join(node: &NodeName, token: &str, secret: &[u8]) -> Event {
             signing_key: "00".repeat(32),
             not_after: Wall(0),
         },
-    }
+    })
 }
 
 fn sender_join(sender: &SenderName, token: &str, key: &[u8]) -> Event {
-    Event::SenderJoin {
+    Event::Membership(MembershipEvent::SenderJoin {
         token: format!("s-{token}"),
         secret_sha256: Digest::of(b"secret"),
         sender: sender.clone(),
@@ -381,7 +383,7 @@ fn sender_join(sender: &SenderName, token: &str, key: &[u8]) -> Event {
             tls_key_sha256: Digest::of(key),
             not_after: Wall(0),
         },
-    }
+    })
 }
 
 impl Agent {
@@ -634,10 +636,10 @@ fn a_fork_and_a_gap_are_alarms_and_end_nothing() {
             "app-01 portail/ critical"
         ]
     );
-    collector.does(Event::Confirmed {
+    collector.does(Event::Membership(MembershipEvent::Confirmed {
         node: agent.name.clone(),
         uid: 0,
-    });
+    }));
     assert_eq!(
         collector.open(),
         ["app-01 portail/ critical"],
@@ -671,10 +673,10 @@ fn every_way_to_weaken_a_plan_stays_an_alarm_until_confirmed() {
     assert_eq!(collector.open().len(), 3);
     let weaker = agent.plans(&[("portail", 30_000, 9_999)]);
     collector.hears(agent, &weaker);
-    collector.does(Event::Confirmed {
+    collector.does(Event::Membership(MembershipEvent::Confirmed {
         node: agent.name.clone(),
         uid: 1000,
-    });
+    }));
     assert!(collector.open().is_empty(), "{:?}", collector.open());
     let again = agent.plans(&[("portail", 30_000, 9_999)]);
     collector.hears(agent, &again);
@@ -772,10 +774,10 @@ fn amnesia_is_an_alarm_unless_an_operator_let_the_node_rejoin() {
     let amnesia = agent.says(vigie::AGENT_AMNESIA, Facts::new());
     collector.hears(agent, &[amnesia]);
     assert_eq!(collector.open(), ["app-01 @agent/amnesia critical"]);
-    collector.does(Event::Confirmed {
+    collector.does(Event::Membership(MembershipEvent::Confirmed {
         node: agent.name.clone(),
         uid: 0,
-    });
+    }));
     let mut again = collector.joins("app-01", true);
     let amnesia = again.says(vigie::AGENT_AMNESIA, Facts::new());
     collector.hears(&again, &[amnesia]);
@@ -822,10 +824,10 @@ fn a_retired_name_that_joins_again_goes_on_with_its_numbers() {
     let (mut collector, mut agents) = Collector::new(&["app-01"]);
     let line = agents[0].finds("portail", None, Status::Critical);
     collector.hears(&agents[0], std::slice::from_ref(&line));
-    collector.does(Event::NodeRetired {
+    collector.does(Event::Membership(MembershipEvent::NodeRetired {
         node: agents[0].name.clone(),
         uid: 0,
-    });
+    }));
     assert!(collector.open().is_empty());
     let mut agent = collector.joins("app-01", false);
     assert_eq!(agent.head, line.head());
@@ -849,10 +851,10 @@ fn what_an_operator_confirmed_stays_confirmed_and_what_nobody_lists_can_be_confi
     gone.sha256 = Digest::of(&gone.bytes);
     agent.head = gone.head();
     collector.hears(agent, &[gone]);
-    collector.does(Event::Confirmed {
+    collector.does(Event::Membership(MembershipEvent::Confirmed {
         node: agent.name.clone(),
         uid: 0,
-    });
+    }));
     assert!(collector.open().is_empty());
     let other = agent.finds("portail", None, Status::Critical);
     collector.hears(agent, &[other]);
@@ -861,10 +863,10 @@ fn what_an_operator_confirmed_stays_confirmed_and_what_nobody_lists_can_be_confi
         ["app-01 portail/ critical"],
         "the confirmed one stays quiet"
     );
-    collector.does(Event::Confirmed {
+    collector.does(Event::Membership(MembershipEvent::Confirmed {
         node: agent.name.clone(),
         uid: 0,
-    });
+    }));
     assert_eq!(
         collector.open(),
         ["app-01 portail/ critical"],
@@ -877,10 +879,10 @@ fn what_an_operator_confirmed_stays_confirmed_and_what_nobody_lists_can_be_confi
         ["app-01 portail/ critical"],
         "a contact ends nothing"
     );
-    collector.does(Event::Confirmed {
+    collector.does(Event::Membership(MembershipEvent::Confirmed {
         node: agent.name.clone(),
         uid: 0,
-    });
+    }));
     assert!(collector.open().is_empty());
     collector.replays();
 }
@@ -911,12 +913,12 @@ fn pages_of_an_outage_of_the_log_are_adopted_and_get_their_end() {
     // What the engine sent while it could not commit: the same decision, dropped.
     let down = agent.finds("portail", None, Status::Critical);
     let mut dropped = Delta::default();
-    let event = Event::Entry {
+    let event = Event::HandedIn(HandInEvent::Entry {
         node: agent.name.clone(),
         doubt: false,
         history: false,
         line: serde_json::from_slice(&down.bytes).unwrap(),
-    };
+    });
     step(
         &collector.state,
         &mut dropped,
@@ -926,7 +928,10 @@ fn pages_of_an_outage_of_the_log_are_adopted_and_get_their_end() {
     );
     let told: Vec<_> = dropped.outbox.into_values().flatten().collect();
     let key = told[0].key;
-    collector.does(Event::CommitFailed { count: 1, told });
+    collector.does(Event::Delivery(DeliveryEvent::CommitFailed {
+        count: 1,
+        told,
+    }));
     assert_eq!(collector.open(), ["app-01 portail/ critical"]);
     assert!(collector.state.outbox.contains_key(&key));
     collector.messages();
@@ -965,21 +970,21 @@ fn one_node_cannot_bury_the_collector_in_alerts() {
 #[test]
 fn an_alert_of_a_receiver_that_is_gone_ends_with_it() {
     let (mut collector, _) = Collector::new(&["app-01"]);
-    collector.does(Event::DeliveryFailing {
+    collector.does(Event::Delivery(DeliveryEvent::DeliveryFailing {
         receiver: "day".parse().unwrap(),
         waiting: 1,
         http_status: 0,
-    });
+    }));
     assert_eq!(collector.open(), ["@collector @delivery/day critical"]);
     let mut changed = rules();
     changed.receivers.remove("day");
     changed.routes[1].notify = vec!["night".parse().unwrap()];
     collector.ground.rules = Arc::new(changed);
     let sha256 = collector.ground.rules.digest();
-    collector.does(Event::RulesLoaded {
+    collector.does(Event::Clock(ClockEvent::RulesLoaded {
         sha256,
         tzdata: String::new(),
-    });
+    }));
     assert!(collector.open().is_empty());
 }
 
@@ -987,14 +992,14 @@ fn an_alert_of_a_receiver_that_is_gone_ends_with_it() {
 fn tokens_open_one_door_once() {
     let (mut collector, _) = Collector::new(&["app-01"]);
     let node: NodeName = "app-02".parse().unwrap();
-    collector.does(Event::TokenIssued {
+    collector.does(Event::Membership(MembershipEvent::TokenIssued {
         id: "t-x".to_owned(),
         secret_sha256: Digest::of(b"s"),
         holder: Holder::Node(node.clone()),
         replace: false,
         valid_ms: 60_000,
         uid: 0,
-    });
+    }));
     let lines = collector.log.len();
     let refused = |collector: &mut Collector, node: &str, secret: &[u8]| {
         collector
@@ -1023,7 +1028,7 @@ fn tokens_open_one_door_once() {
     );
     assert_eq!(collector.log.len(), lines);
     let mut thief = join(&"app-02".parse().unwrap(), "x", b"s");
-    if let Event::Join { keys, .. } = &mut thief {
+    if let Event::Membership(MembershipEvent::Join { keys, .. }) = &mut thief {
         keys.tls_key_sha256 = Digest::of(b"thief");
     }
     assert_eq!(
@@ -1036,14 +1041,14 @@ fn tokens_open_one_door_once() {
         (true, 0, Some(JoinRefused::UnknownToken)),
         (true, 60_000, None),
     ] {
-        collector.does(Event::TokenIssued {
+        collector.does(Event::Membership(MembershipEvent::TokenIssued {
             id: "t-x".to_owned(),
             secret_sha256: Digest::of(b"s"),
             holder: Holder::Node(node.clone()),
             replace,
             valid_ms,
             uid: 0,
-        });
+        }));
         assert_eq!(
             refused(&mut collector, "app-02", b"s"),
             expected,
@@ -1092,34 +1097,34 @@ fn a_sender_joins_like_a_node_in_a_name_space_of_its_own() {
             JoinRefused::OtherName(Role::Sender),
         ),
     ] {
-        collector.does(Event::TokenIssued {
+        collector.does(Event::Membership(MembershipEvent::TokenIssued {
             id: "s-x".to_owned(),
             secret_sha256: Digest::of(b"secret"),
             holder,
             replace: true,
             valid_ms: 60_000,
             uid: 0,
-        });
+        }));
         let join = sender_join(&sender, "x", b"k2");
         assert_eq!(refused(&mut collector, join), Some(expected));
     }
     let node = join(&"prom".parse().unwrap(), "x", b"secret");
-    let Event::Join {
+    let Event::Membership(MembershipEvent::Join {
         mut token,
         secret_sha256,
         node,
         keys: node_keys,
-    } = node
+    }) = node
     else {
         unreachable!()
     };
     token.replace_range(..1, "s");
-    let as_node = Event::Join {
+    let as_node = Event::Membership(MembershipEvent::Join {
         token,
         secret_sha256,
         node,
         keys: node_keys,
-    };
+    });
     assert_eq!(
         refused(&mut collector, as_node),
         Some(JoinRefused::OtherRole(Role::Sender))
@@ -1146,19 +1151,21 @@ fn a_senders_old_key_is_good_until_the_new_one_took_over() {
         row.keys.iter().map(|key| key.tls_key_sha256).collect()
     };
     let renewed = |collector: &mut Collector, key: &[u8]| {
-        collector.does(Event::SenderRenewed {
+        collector.does(Event::Membership(MembershipEvent::SenderRenewed {
             sender: "prom".parse().unwrap(),
             tls_key_sha256: Digest::of(key),
             asked_with: Some(Digest::of(b"k1")),
             not_after: Wall(9),
-        });
+        }));
     };
     renewed(&mut collector, b"lost");
     renewed(&mut collector, b"k2");
     assert_eq!(keys(&collector), [Digest::of(b"k1"), Digest::of(b"k2")]);
-    let used = |key: &[u8]| Event::SenderKeyUsed {
-        sender: "prom".parse().unwrap(),
-        tls_key_sha256: Digest::of(key),
+    let used = |key: &[u8]| {
+        Event::Membership(MembershipEvent::SenderKeyUsed {
+            sender: "prom".parse().unwrap(),
+            tls_key_sha256: Digest::of(key),
+        })
     };
     let lines = collector.log.len();
     collector.does(used(b"k1"));
@@ -1167,18 +1174,21 @@ fn a_senders_old_key_is_good_until_the_new_one_took_over() {
     assert_eq!(keys(&collector), [Digest::of(b"k2")]);
     assert_eq!(collector.log.len(), lines + 1, "it is said once");
 
-    collector.does(Event::SenderDenied {
+    collector.does(Event::Membership(MembershipEvent::SenderDenied {
         sender: sender.clone(),
         denied: true,
         uid: 0,
-    });
+    }));
     assert!(collector.state.senders["prom"].denied);
     assert_eq!(
         collector.sender_joins("prom", b"k3", true),
         Some(JoinRefused::Denied(Role::Sender)),
         "a token does not go past a denial"
     );
-    collector.does(Event::SenderRetired { sender, uid: 0 });
+    collector.does(Event::Membership(MembershipEvent::SenderRetired {
+        sender,
+        uid: 0,
+    }));
     assert!(collector.state.senders.is_empty());
     assert_eq!(collector.sender_joins("prom", b"k3", false), None);
     collector.replays();
@@ -1190,17 +1200,21 @@ fn a_renewal_under_way_does_not_outlive_the_key_it_was_asked_with() {
     assert_eq!(collector.sender_joins("prom", b"k1", false), None);
     let (node, sender): (NodeName, SenderName) =
         ("app-01".parse().unwrap(), "prom".parse().unwrap());
-    let node_renews = |with: &[u8], key: &[u8]| Event::Renewed {
-        node: node.clone(),
-        tls_key_sha256: Digest::of(key),
-        asked_with: Some(Digest::of(with)),
-        not_after: Wall(9),
+    let node_renews = |with: &[u8], key: &[u8]| {
+        Event::Membership(MembershipEvent::Renewed {
+            node: node.clone(),
+            tls_key_sha256: Digest::of(key),
+            asked_with: Some(Digest::of(with)),
+            not_after: Wall(9),
+        })
     };
-    let sender_renews = |with: &[u8], key: &[u8]| Event::SenderRenewed {
-        sender: sender.clone(),
-        tls_key_sha256: Digest::of(key),
-        asked_with: Some(Digest::of(with)),
-        not_after: Wall(9),
+    let sender_renews = |with: &[u8], key: &[u8]| {
+        Event::Membership(MembershipEvent::SenderRenewed {
+            sender: sender.clone(),
+            tls_key_sha256: Digest::of(key),
+            asked_with: Some(Digest::of(with)),
+            not_after: Wall(9),
+        })
     };
     let keys = |collector: &Collector| -> Vec<Digest> {
         let node = collector.state.nodes.get(&node).map(|row| &row.keys);
@@ -1220,17 +1234,17 @@ fn a_renewal_under_way_does_not_outlive_the_key_it_was_asked_with() {
         ("t-app-01", Holder::Node(node.clone())),
         ("s-prom", Holder::Sender(sender.clone())),
     ] {
-        collector.does(Event::TokenIssued {
+        collector.does(Event::Membership(MembershipEvent::TokenIssued {
             id: id.to_owned(),
             secret_sha256: Digest::of(b"secret"),
             holder,
             replace: true,
             valid_ms: 60_000,
             uid: 0,
-        });
+        }));
     }
     let mut taken_over = join(&node, "app-01", b"secret");
-    if let Event::Join { keys, .. } = &mut taken_over {
+    if let Event::Membership(MembershipEvent::Join { keys, .. }) = &mut taken_over {
         keys.tls_key_sha256 = Digest::of(b"n2");
     }
     let outcomes = collector.does_all(vec![
@@ -1255,26 +1269,26 @@ fn a_renewal_under_way_does_not_outlive_the_key_it_was_asked_with() {
     // Nor does it get past a denial or a retirement.
     let lines = collector.log.len();
     let outcomes = collector.does_all(vec![
-        Event::NodeDenied {
+        Event::Membership(MembershipEvent::NodeDenied {
             node: node.clone(),
             denied: true,
             uid: 0,
-        },
-        Event::SenderDenied {
+        }),
+        Event::Membership(MembershipEvent::SenderDenied {
             sender: sender.clone(),
             denied: true,
             uid: 0,
-        },
+        }),
         node_renews(b"n3", b"n5"),
         sender_renews(b"s3", b"s5"),
-        Event::NodeRetired {
+        Event::Membership(MembershipEvent::NodeRetired {
             node: node.clone(),
             uid: 0,
-        },
-        Event::SenderRetired {
+        }),
+        Event::Membership(MembershipEvent::SenderRetired {
             sender: sender.clone(),
             uid: 0,
-        },
+        }),
         node_renews(b"n3", b"n5"),
         sender_renews(b"s3", b"s5"),
     ]);
@@ -1291,9 +1305,11 @@ fn a_renewal_under_way_does_not_outlive_the_key_it_was_asked_with() {
 fn a_key_used_by_who_was_replaced_shuts_nobody_out() {
     let (mut collector, _) = Collector::new(&["app-01"]);
     let node: NodeName = "app-01".parse().unwrap();
-    let used = |key: &[u8]| Event::KeyUsed {
-        node: node.clone(),
-        tls_key_sha256: Digest::of(key),
+    let used = |key: &[u8]| {
+        Event::Membership(MembershipEvent::KeyUsed {
+            node: node.clone(),
+            tls_key_sha256: Digest::of(key),
+        })
     };
     let lines = collector.log.len();
     collector.does_all(vec![used(b"of the machine before"), used(b"app-01")]);
@@ -1319,28 +1335,28 @@ fn a_token_used_once_says_no_more_to_who_was_shut_out_since() {
     };
     assert_eq!(again(&mut collector), [None, None], "the answer was lost");
     for denied in [true, false] {
-        collector.does(Event::NodeDenied {
+        collector.does(Event::Membership(MembershipEvent::NodeDenied {
             node: node.clone(),
             denied,
             uid: 0,
-        });
-        collector.does(Event::SenderDenied {
+        }));
+        collector.does(Event::Membership(MembershipEvent::SenderDenied {
             sender: sender.clone(),
             denied,
             uid: 0,
-        });
+        }));
         let expected =
             [Role::Node, Role::Sender].map(|role| denied.then_some(JoinRefused::Denied(role)));
         assert_eq!(again(&mut collector), expected);
     }
-    collector.does(Event::NodeRetired {
+    collector.does(Event::Membership(MembershipEvent::NodeRetired {
         node: node.clone(),
         uid: 0,
-    });
-    collector.does(Event::SenderRetired {
+    }));
+    collector.does(Event::Membership(MembershipEvent::SenderRetired {
         sender: sender.clone(),
         uid: 0,
-    });
+    }));
     assert_eq!(again(&mut collector), [Some(JoinRefused::UnknownToken); 2]);
 }
 
@@ -1399,7 +1415,7 @@ fn lines_and_tokens_from_before_there_were_senders_read_as_a_nodes() {
     let event: Event = serde_json::from_str(line).unwrap();
     assert!(matches!(
         &event,
-        Event::TokenIssued { holder: Holder::Node(node), .. } if node.as_str() == "app-01"
+        Event::Membership(MembershipEvent::TokenIssued { holder: Holder::Node(node), .. }) if node.as_str() == "app-01"
     ));
     let written: Value = serde_json::to_value(&event).unwrap();
     assert_eq!(written, serde_json::from_str::<Value>(line).unwrap());
@@ -1407,10 +1423,10 @@ fn lines_and_tokens_from_before_there_were_senders_read_as_a_nodes() {
     let event: Event = serde_json::from_str(&of_sender).unwrap();
     assert!(matches!(
         event,
-        Event::TokenIssued {
+        Event::Membership(MembershipEvent::TokenIssued {
             holder: Holder::Sender(_),
             ..
-        }
+        })
     ));
 }
 
@@ -1418,19 +1434,19 @@ fn lines_and_tokens_from_before_there_were_senders_read_as_a_nodes() {
 fn a_silent_node_and_a_site_are_told_and_ended() {
     let (mut collector, _) = Collector::new(&["app-01", "app-02", "mx-01"]);
     let node: NodeName = "app-01".parse().unwrap();
-    collector.does(Event::NodeSilent {
+    collector.does(Event::Trouble(TroubleEvent::NodeSilent {
         node: node.clone(),
         last_contact: Wall(1),
-    });
+    }));
     assert_eq!(
         collector.messages(),
         ["night open app-01 @node/silent critical node.silent"]
     );
-    collector.does(Event::SiteSilent {
+    collector.does(Event::Trouble(TroubleEvent::SiteSilent {
         site: "sxb".parse().unwrap(),
         nodes: vec![node, "app-02".parse().unwrap()],
         probes_answer: true,
-    });
+    }));
     let mut told = collector.messages();
     told.sort();
     assert_eq!(
@@ -1440,9 +1456,9 @@ fn a_silent_node_and_a_site_are_told_and_ended() {
             "night open @collector @site/sxb critical site.cut"
         ]
     );
-    collector.does(Event::SiteHeard {
+    collector.does(Event::Trouble(TroubleEvent::SiteHeard {
         site: "sxb".parse().unwrap(),
-    });
+    }));
     assert_eq!(
         collector.messages(),
         ["night close @collector @site/sxb critical site.cut"]
@@ -1475,10 +1491,10 @@ fn new_rules_tell_those_who_were_not_told() {
     changed.routes.remove(0);
     collector.ground.rules = Arc::new(changed);
     let sha256 = collector.ground.rules.digest();
-    collector.does(Event::RulesLoaded {
+    collector.does(Event::Clock(ClockEvent::RulesLoaded {
         sha256,
         tzdata: String::new(),
-    });
+    }));
     assert_eq!(
         collector.messages(),
         ["day still app-01 portail/ critical http.status"]
@@ -1497,11 +1513,11 @@ fn a_line_that_cannot_be_read_moves_the_head_by_its_digest() {
     let (mut collector, mut agents) = Collector::new(&["app-01"]);
     let agent = &mut agents[0];
     let sha256 = Digest::of(b"garbage");
-    collector.does(Event::EntryRefused {
+    collector.does(Event::HandedIn(HandInEvent::EntryRefused {
         node: agent.name.clone(),
         sha256,
         len: 7,
-    });
+    }));
     agent.head = Head { seq: 1, sha256 };
     let next = agent.finds("portail", None, Status::Critical);
     collector.hears(agent, &[next]);
@@ -1531,10 +1547,10 @@ fn message_keys_never_repeat_for_different_messages() {
         collector.hears(agent, &[line]);
         for key in collector.state.outbox.keys().copied().collect::<Vec<_>>() {
             assert!(seen.insert(key));
-            collector.does(Event::Delivered {
+            collector.does(Event::Delivery(DeliveryEvent::Delivered {
                 key,
                 carried_by: None,
-            });
+            }));
         }
     }
     assert_eq!(seen.len(), 5);
@@ -1623,20 +1639,20 @@ proptest! {
                     spools[agent].extend(plan);
                 }
                 Act::Silent(agent) => {
-                    collector.does(Event::NodeSilent { node: agents[agent].name.clone(), last_contact: Wall(5) });
+                    collector.does(Event::Trouble(TroubleEvent::NodeSilent { node: agents[agent].name.clone(), last_contact: Wall(5) }));
                 }
                 Act::Heard(agent) => {
-                    collector.does(Event::NodeHeard { node: agents[agent].name.clone() });
+                    collector.does(Event::Trouble(TroubleEvent::NodeHeard { node: agents[agent].name.clone() }));
                 }
                 Act::Confirm(agent) => {
-                    collector.does(Event::Confirmed { node: agents[agent].name.clone(), uid: 1 });
+                    collector.does(Event::Membership(MembershipEvent::Confirmed { node: agents[agent].name.clone(), uid: 1 }));
                 }
                 Act::Deliver(index) => {
                     if let Some(key) = collector.state.outbox.keys().nth(index).copied() {
-                        collector.does(Event::Delivered {
+                        collector.does(Event::Delivery(DeliveryEvent::Delivered {
                 key,
                 carried_by: None,
-            });
+            }));
                     }
                 }
                 Act::Rejoin(agent) => {
@@ -1654,15 +1670,15 @@ proptest! {
                     match what {
                         0 | 1 => drop(collector.sender_joins(text, &[key], what == 1)),
                         2 => drop(collector.does(sender_join(&name, text, &[key]))),
-                        3 => drop(collector.does(Event::SenderRenewed {
+                        3 => drop(collector.does(Event::Membership(MembershipEvent::SenderRenewed {
                             sender,
                             tls_key_sha256,
                             asked_with: [None, Some(Digest::of(&[key ^ 1]))][usize::from(key > 0)],
                             not_after: Wall(9),
-                        })),
-                        4 => drop(collector.does(Event::SenderKeyUsed { sender, tls_key_sha256 })),
-                        5 => drop(collector.does(Event::SenderDenied { sender, denied: key > 1, uid: 1 })),
-                        _ => drop(collector.does(Event::SenderRetired { sender, uid: 1 })),
+                        }))),
+                        4 => drop(collector.does(Event::Membership(MembershipEvent::SenderKeyUsed { sender, tls_key_sha256 }))),
+                        5 => drop(collector.does(Event::Membership(MembershipEvent::SenderDenied { sender, denied: key > 1, uid: 1 }))),
+                        _ => drop(collector.does(Event::Membership(MembershipEvent::SenderRetired { sender, uid: 1 }))),
                     }
                 }
                 Act::Forge { agent } => {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Event, Step, telling::Cause};
+use super::{Step, TroubleEvent};
 use crate::{
     alert::{AlertKey, BuiltIn, Ended, Judged, Source},
     destination::Destination,
@@ -22,27 +22,26 @@ const NAMES_LISTED_MAX: usize = 50;
 /// A node's clock is fine again when it is this close to the collector's.
 const NODE_CLOCK_FINE_MS: i64 = 60_000;
 
-/// A step of the collector's own clock beyond this puts calendars in doubt (DESIGN §3).
-pub const CLOCK_DOUBT_MS: i64 = 600_000;
-
 impl Step<'_> {
-    pub(super) fn trouble(&mut self, event: Event) {
+    pub(super) fn trouble(&mut self, event: TroubleEvent) {
         self.record(&event);
         match event {
-            Event::NodeSilent { node, last_contact } => self.node_silent(&node, last_contact),
-            Event::NodeHeard { node } => {
+            TroubleEvent::NodeSilent { node, last_contact } => {
+                self.node_silent(&node, last_contact)
+            }
+            TroubleEvent::NodeHeard { node } => {
                 self.hear(&node);
                 self.end(&node, BuiltIn::NodeSilent)
             }
-            Event::SiteSilent {
+            TroubleEvent::SiteSilent {
                 site,
                 nodes,
                 probes_answer,
             } => self.site_silent(&site, &nodes, probes_answer),
-            Event::SiteHeard { site } => {
+            TroubleEvent::SiteHeard { site } => {
                 self.close(&AlertKey::of_site(&site), Ended::Recovered);
             }
-            Event::NodeFlooding { node, refused } => {
+            TroubleEvent::NodeFlooding { node, refused } => {
                 self.raise_built_in(
                     &node,
                     BuiltIn::NodeFlooding,
@@ -51,8 +50,8 @@ impl Step<'_> {
                     [("refused", refused.into())],
                 );
             }
-            Event::NodeCalm { node } => self.end(&node, BuiltIn::NodeFlooding),
-            Event::NodeImpostor { node, claimed } => {
+            TroubleEvent::NodeCalm { node } => self.end(&node, BuiltIn::NodeFlooding),
+            TroubleEvent::NodeImpostor { node, claimed } => {
                 self.raise_built_in(
                     &node,
                     BuiltIn::NodeImpostor,
@@ -61,11 +60,11 @@ impl Step<'_> {
                     [("claimed", claimed.into())],
                 );
             }
-            Event::ContactForged { node } => {
+            TroubleEvent::ContactForged { node } => {
                 let (what, reason) = (BuiltIn::ContactForged, vigie::CONTACT_FORGED);
                 self.raise_built_in(&node, what, Status::Critical, reason, []);
             }
-            Event::NodeClock { node, by_ms } => {
+            TroubleEvent::NodeClock { node, by_ms } => {
                 if by_ms.saturating_abs() <= NODE_CLOCK_FINE_MS {
                     self.end(&node, BuiltIn::NodeClock);
                 } else {
@@ -78,7 +77,7 @@ impl Step<'_> {
                     );
                 }
             }
-            Event::EntriesWithheld {
+            TroubleEvent::EntriesWithheld {
                 node,
                 said_seq,
                 has_seq,
@@ -89,71 +88,23 @@ impl Step<'_> {
                 vigie::ENTRIES_WITHHELD,
                 [("said_seq", said_seq.into()), ("has_seq", has_seq.into())],
             ),
-            Event::EntriesHandedIn { node } => {
+            TroubleEvent::EntriesHandedIn { node } => {
                 self.end(&node, BuiltIn::EntriesWithheld);
             }
-            Event::PlanDiffers { node, said } => {
+            TroubleEvent::PlanDiffers { node, said } => {
                 self.plan_differs(&node, said.map(|said| said.to_string()))
             }
-            Event::PlanAgrees { node } => self.end(&node, BuiltIn::PlanDiffers),
-            Event::NodeExpired { node, not_after } => self.raise_built_in(
+            TroubleEvent::PlanAgrees { node } => self.end(&node, BuiltIn::PlanDiffers),
+            TroubleEvent::NodeExpired { node, not_after } => self.raise_built_in(
                 &node,
                 BuiltIn::NodeExpired,
                 Status::Warning,
                 vigie::NODE_EXPIRED,
                 [("not_after", not_after.to_string().into())],
             ),
-            Event::NodeValid { node } => {
+            TroubleEvent::NodeValid { node } => {
                 self.end(&node, BuiltIn::NodeExpired);
             }
-            Event::ClockStep { by_ms } => self.clock_step(by_ms),
-            Event::ClockTrusted { .. } => {
-                self.meta().clock_in_doubt = false;
-                self.close(
-                    &AlertKey::of_collector(BuiltIn::ClockStep),
-                    Ended::Recovered,
-                );
-                self.ground_changed();
-            }
-            Event::DeliveryFailing {
-                receiver,
-                waiting,
-                http_status,
-            } => {
-                let facts = [
-                    ("receiver", receiver.to_string().into()),
-                    ("waiting", waiting.into()),
-                    ("http_status", http_status.into()),
-                ];
-                let what = BuiltIn::DeliveryFailing(receiver);
-                let reason = vigie::DELIVERY_FAILING;
-                let finding = self.finding(&what, Status::Critical, reason, facts);
-                self.raise(&AlertKey::of_collector(what), finding);
-            }
-            Event::DeliveryWorks { receiver } => {
-                let key = AlertKey::of_collector(BuiltIn::DeliveryFailing(receiver));
-                self.close(&key, Ended::Recovered);
-            }
-            _ => {}
-        }
-    }
-
-    /// Commits work again. Who was told meanwhile is now in the log as told, so that the end reaches them too.
-    pub(super) fn commits_failed(&mut self, event: Event) {
-        self.record(&event);
-        let Event::CommitFailed { told, .. } = event else {
-            return;
-        };
-        let alarm = AlertKey::of_collector(BuiltIn::CommitFailing);
-        let alerts = told.iter().filter_map(|m| Some(m.telling()?.alert.clone()));
-        let alerts: BTreeSet<AlertKey> = alerts.filter(|key| *key != alarm).collect();
-        for message in told {
-            self.adopt(message);
-        }
-        self.close(&alarm, Ended::Recovered);
-        // Only pages went out. What is held, and whoever must know by the hour that it is now, follows.
-        for key in &alerts {
-            self.route(key, Cause::Released);
         }
     }
 
@@ -278,20 +229,5 @@ impl Step<'_> {
             }
         };
         self.raise_built_in(node, what, Status::Critical, reason, facts);
-    }
-
-    fn clock_step(&mut self, by_ms: i64) {
-        if by_ms.saturating_abs() > CLOCK_DOUBT_MS {
-            if !self.civil().is_in_doubt {
-                self.meta().clock_in_doubt = true;
-                // What waits for a morning cannot know when that is. Said once: later steps of the clock change nothing.
-                self.flush_digests();
-            }
-            let what = BuiltIn::ClockStep;
-            let facts = [("by_ms", by_ms.into())];
-            let finding = self.finding(&what, Status::Critical, vigie::CLOCK_STEP, facts);
-            self.raise(&AlertKey::of_collector(what), finding);
-        }
-        self.ground_changed();
     }
 }

@@ -86,28 +86,28 @@ impl Fleet {
             .poll(&self.state, &self.rules, None, self.now)
             .into_iter()
             .map(|event| match event {
-                Event::NodeSilent { node, .. } => format!("silent {node}"),
-                Event::NodeHeard { node } => format!("heard {node}"),
-                Event::SiteSilent {
+                Event::Trouble(TroubleEvent::NodeSilent { node, .. }) => format!("silent {node}"),
+                Event::Trouble(TroubleEvent::NodeHeard { node }) => format!("heard {node}"),
+                Event::Trouble(TroubleEvent::SiteSilent {
                     site,
                     nodes,
                     probes_answer,
-                } => {
+                }) => {
                     format!(
                         "site {site} {} {}",
                         nodes.len(),
                         if probes_answer { "cut" } else { "blind" }
                     )
                 }
-                Event::SiteHeard { site } => format!("site {site} heard"),
-                Event::EntriesWithheld {
+                Event::Trouble(TroubleEvent::SiteHeard { site }) => format!("site {site} heard"),
+                Event::Trouble(TroubleEvent::EntriesWithheld {
                     said_seq, has_seq, ..
-                } => format!("withheld {said_seq} {has_seq}"),
-                Event::EntriesHandedIn { .. } => "handed in".to_owned(),
-                Event::PlanDiffers { .. } => "plan differs".to_owned(),
-                Event::PlanAgrees { .. } => "plan agrees".to_owned(),
-                Event::NodeClock { by_ms, .. } => format!("clock {by_ms}"),
-                Event::ClockTrusted { .. } => "trusted".to_owned(),
+                }) => format!("withheld {said_seq} {has_seq}"),
+                Event::Trouble(TroubleEvent::EntriesHandedIn { .. }) => "handed in".to_owned(),
+                Event::Trouble(TroubleEvent::PlanDiffers { .. }) => "plan differs".to_owned(),
+                Event::Trouble(TroubleEvent::PlanAgrees { .. }) => "plan agrees".to_owned(),
+                Event::Trouble(TroubleEvent::NodeClock { by_ms, .. }) => format!("clock {by_ms}"),
+                Event::Clock(ClockEvent::ClockTrusted { .. }) => "trusted".to_owned(),
                 other => format!("{other:?}"),
             })
             .collect()

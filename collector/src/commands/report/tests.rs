@@ -2,7 +2,7 @@
 
 use vigie_core::status::Status;
 use vigie_decide::{
-    fleet::Event,
+    fleet::{Event, MuteEvent},
     mute::{Place, SilenceMatch},
 };
 
@@ -14,7 +14,7 @@ async fn quiet_evening() -> Past {
     let mut past = Past::begin().await;
     let mut app = past.joins("app-01").await;
     let mut web = past.joins("web-01").await;
-    let silence = Event::SilenceStarted {
+    let silence = Event::Mute(MuteEvent::SilenceStarted {
         matches: SilenceMatch {
             check: Some("portail".to_owned()),
             ..SilenceMatch::default()
@@ -22,8 +22,8 @@ async fn quiet_evening() -> Past {
         reason: "migration".to_owned(),
         for_ms: 3_600_000,
         uid: 1000,
-    };
-    let maintenance = Event::MaintenanceStarted {
+    });
+    let maintenance = Event::Mute(MuteEvent::MaintenanceStarted {
         place: Place {
             nodes: ["web-01".parse().unwrap()].into(),
             groups: Default::default(),
@@ -31,7 +31,7 @@ async fn quiet_evening() -> Past {
         reason: "disques".to_owned(),
         for_ms: 3_600_000,
         uid: 0,
-    };
+    });
     past.happens(vec![silence]).await;
     past.happens(vec![maintenance]).await;
     past.finds(&mut app, "portail", None, Status::Warning).await;

@@ -1,7 +1,11 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use vigie_core::status::Status;
-use vigie_decide::{alert::Actor, fleet::Event, mute::SilenceMatch};
+use vigie_decide::{
+    alert::Actor,
+    fleet::{Event, MuteEvent, OperatorEvent},
+    mute::SilenceMatch,
+};
 
 use super::*;
 use crate::replay::fixture::Past;
@@ -33,11 +37,11 @@ async fn a_page_in_the_night_is_told_step_by_step() {
     past.passes(1_193);
     past.delivers().await;
     past.wakes("2026-11-21T21:16:00Z").await;
-    let acknowledged = Event::Acknowledged {
+    let acknowledged = Event::Operator(OperatorEvent::Acknowledged {
         numbers: vec![number],
         by: Actor::Link("chef/mail".parse().unwrap()),
         for_ms: None,
-    };
+    });
     past.happens(vec![acknowledged]).await;
     past.finds(&mut app, "portail", None, Status::Ok).await;
     let (text, json) = why(&past, number).await;
@@ -123,7 +127,7 @@ async fn what_waited_for_the_morning_says_for_which_and_when_it_went() {
 async fn what_a_silence_kept_quiet_names_it_and_who_would_have_been_told() {
     let mut past = Past::begin().await;
     let mut app = past.joins("app-01").await;
-    let silence = Event::SilenceStarted {
+    let silence = Event::Mute(MuteEvent::SilenceStarted {
         matches: SilenceMatch {
             check: Some("portail".to_owned()),
             ..SilenceMatch::default()
@@ -131,7 +135,7 @@ async fn what_a_silence_kept_quiet_names_it_and_who_would_have_been_told() {
         reason: "migration \u{1b}[2Jdu portail".to_owned(),
         for_ms: 3_600_000,
         uid: 1000,
-    };
+    });
     past.happens(vec![silence]).await;
     past.finds(&mut app, "portail", None, Status::Critical)
         .await;

@@ -121,14 +121,14 @@ impl House {
     }
 
     async fn issue_token(&self, holder: Holder, replace: bool) {
-        let event = Event::TokenIssued {
+        let event = Event::Membership(MembershipEvent::TokenIssued {
             id: "t".to_owned(),
             secret_sha256: TokenSecret::from_random([7; 32]).sha256(),
             holder,
             replace,
             valid_ms: 3_600_000,
             uid: 0,
-        };
+        });
         self.ingest.engine.perform(event).await.unwrap();
     }
 
@@ -178,11 +178,11 @@ impl House {
     }
 
     async fn denies(&self, sender: &str, denied: bool) {
-        let event = Event::SenderDenied {
+        let event = Event::Membership(MembershipEvent::SenderDenied {
             sender: sender.parse().unwrap(),
             denied,
             uid: 0,
-        };
+        });
         self.ingest.engine.perform(event).await.unwrap();
     }
 
@@ -315,10 +315,10 @@ async fn a_sender_that_is_denied_retired_or_expired_for_too_long_is_refused_from
     let stranger = senders::recognise(&house.ingest, &Peer::None, house.clock.wall());
     assert!(stranger.is_err());
 
-    let retired = Event::SenderRetired {
+    let retired = Event::Membership(MembershipEvent::SenderRetired {
         sender: "prom".parse().unwrap(),
         uid: 0,
-    };
+    });
     house.ingest.engine.perform(retired).await.unwrap();
     assert_eq!(house.renews(&who).await.err(), refused("sender.unknown"));
 }

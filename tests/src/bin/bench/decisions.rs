@@ -21,7 +21,7 @@ use vigie_decide::{
         holidays::{HolidaySet, Territory},
     },
     explain::{Asked, explain},
-    fleet::{self, Delta, Event, State, event::SenderAlert},
+    fleet::{self, ClockEvent, Delta, Event, HandInEvent, State, event::SenderAlert},
     routing::Ground,
 };
 use vigie_platform::clock::{Clock as _, SystemClock};
@@ -280,10 +280,10 @@ fn alerts(ground: &Ground) {
         elapsed: Elapsed(1_000_000),
     };
     let mut delta = Delta::default();
-    let loaded = Event::RulesLoaded {
+    let loaded = Event::Clock(ClockEvent::RulesLoaded {
         sha256: ground.rules.digest(),
         tzdata: String::new(),
-    };
+    });
     fleet::step(&state, &mut delta, ground, loaded, now);
     state.merge(delta);
     let mut taken = Vec::new();
@@ -328,7 +328,13 @@ fn alerts(ground: &Ground) {
     let now = later(now, edge.0.abs_diff(now.wall.0));
     let mut delta = Delta::default();
     let began = Instant::now();
-    fleet::step(&state, &mut delta, ground, Event::Deadline, now);
+    fleet::step(
+        &state,
+        &mut delta,
+        ground,
+        Event::Clock(ClockEvent::Deadline),
+        now,
+    );
     figures::show(
         "fleet::step, an edge of the calendar with these open",
         began.elapsed().as_secs_f64() * 1e3,
@@ -362,7 +368,7 @@ fn begins(n: usize, since: Wall) -> Event {
         ("instance", "portail.chu.example:9100"),
         ("job", "portail"),
     ];
-    Event::SenderAlert {
+    Event::HandedIn(HandInEvent::SenderAlert {
         sender,
         alert: Box::new(SenderAlert {
             fingerprint: format!("{n:016x}"),
@@ -376,5 +382,5 @@ fn begins(n: usize, since: Wall) -> Event {
             // Beyond any edge that is waited for here.
             good_for_ms: 30 * 24 * 3_600_000,
         }),
-    }
+    })
 }

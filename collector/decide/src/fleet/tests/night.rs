@@ -151,10 +151,10 @@ pub(super) fn night(start: &str, ground: Ground) -> (Collector, Vec<Agent>) {
 impl Collector {
     pub(super) fn loads(&mut self) {
         let sha256 = self.ground.rules.digest();
-        self.does(Event::RulesLoaded {
+        self.does(Event::Clock(ClockEvent::RulesLoaded {
             sha256,
             tzdata: "2026b".to_owned(),
-        });
+        }));
     }
 
     /// Lets time pass until the clock of Paris shows this.
@@ -164,12 +164,12 @@ impl Collector {
     }
 
     pub(super) fn silences(&mut self, matches: SilenceMatch) {
-        self.does(Event::SilenceStarted {
+        self.does(Event::Mute(MuteEvent::SilenceStarted {
             matches,
             reason: "connu".to_owned(),
             for_ms: HOUR,
             uid: 0,
-        });
+        }));
     }
 
     pub(super) fn sorted(&mut self) -> Vec<String> {
@@ -189,12 +189,12 @@ impl Collector {
 
     /// A line without the contact that goes before it otherwise, so that its service is known at once, as by a plan.
     pub(super) fn reads(&mut self, agent: &Agent, line: &Line) {
-        self.does(Event::Entry {
+        self.does(Event::HandedIn(HandInEvent::Entry {
             node: agent.name.clone(),
             doubt: false,
             history: false,
             line: serde_json::from_slice(&line.bytes).unwrap(),
-        });
+        }));
     }
 
     pub(super) fn number(&self, check: &str) -> u64 {
@@ -208,11 +208,11 @@ impl Collector {
 
     pub(super) fn acknowledges(&mut self, check: &str) -> Option<Answered> {
         let number = self.number(check);
-        self.does(Event::Acknowledged {
+        self.does(Event::Operator(OperatorEvent::Acknowledged {
             numbers: vec![number],
             by: Actor::Uid(1000),
             for_ms: None,
-        })
+        }))
         .answered
     }
 
@@ -225,11 +225,11 @@ impl Collector {
 
     /// The first events of a run.
     pub(super) fn starts(&mut self) {
-        self.does(Event::Started {
+        self.does(Event::Clock(ClockEvent::Started {
             collector: "c".to_owned(),
-        });
+        }));
         self.loads();
-        self.does(Event::Deadline);
+        self.does(Event::Clock(ClockEvent::Deadline));
     }
 }
 
@@ -458,10 +458,12 @@ fn an_acknowledgement_counts_once_expires_and_does_not_cover_what_gets_worse() {
     let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.messages();
-    let by_link = |numbers, for_ms| Event::Acknowledged {
-        numbers,
-        by: Actor::Link("am/sms".parse().unwrap()),
-        for_ms,
+    let by_link = |numbers, for_ms| {
+        Event::Operator(OperatorEvent::Acknowledged {
+            numbers,
+            by: Actor::Link("am/sms".parse().unwrap()),
+            for_ms,
+        })
     };
     let number = collector.number("portail");
     let nothing = collector.does(by_link(vec![number + 1], None)).answered;
@@ -557,10 +559,10 @@ fn a_refusal_for_good_begins_the_next_step_at_once() {
     collector.settles(&mut agents[0], "portail", Status::Critical);
     let key = *collector.state.outbox.keys().next().unwrap();
     collector.messages();
-    let refused = Event::Refused {
+    let refused = Event::Delivery(DeliveryEvent::Refused {
         key,
         http_status: 400,
-    };
+    });
     collector.does(refused.clone());
     assert_eq!(collector.messages().len(), 2, "chef by both");
     collector.does(refused);
@@ -571,7 +573,7 @@ fn a_refusal_for_good_begins_the_next_step_at_once() {
 #[test]
 fn maintenance_keeps_quiet_what_work_disturbs_and_tells_what_still_fails_at_its_end() {
     let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
-    let began = collector.does(Event::MaintenanceStarted {
+    let began = collector.does(Event::Mute(MuteEvent::MaintenanceStarted {
         place: Place {
             nodes: ["app-01".parse().unwrap()].into(),
             ..Place::default()
@@ -579,7 +581,7 @@ fn maintenance_keeps_quiet_what_work_disturbs_and_tells_what_still_fails_at_its_
         reason: "noyau".to_owned(),
         for_ms: HOUR,
         uid: 0,
-    });
+    }));
     assert!(matches!(
         began.answered,
         Some(Answered::Muted { mute: 1, .. })
@@ -614,14 +616,16 @@ fn a_silence_stops_the_steps_and_its_end_resumes_them_and_an_end_within_is_told(
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.settles(&mut agents[0], "base", Status::Critical);
     collector.messages();
-    let silence = |check: &str| Event::SilenceStarted {
-        matches: SilenceMatch {
-            check: Some(check.to_owned()),
-            ..SilenceMatch::default()
-        },
-        reason: "connu".to_owned(),
-        for_ms: HOUR,
-        uid: 0,
+    let silence = |check: &str| {
+        Event::Mute(MuteEvent::SilenceStarted {
+            matches: SilenceMatch {
+                check: Some(check.to_owned()),
+                ..SilenceMatch::default()
+            },
+            reason: "connu".to_owned(),
+            for_ms: HOUR,
+            uid: 0,
+        })
     };
     let number = collector.number("portail");
     assert_eq!(
@@ -689,14 +693,14 @@ fn a_silent_node_stands_for_what_nobody_can_report_of_it() {
     // Known before, and to be told for the first time while nobody can say how it is now.
     collector.silences(check("portail"));
     collector.settles(&mut agents[0], "portail", Status::Critical);
-    collector.does(Event::NodeSilent {
+    collector.does(Event::Trouble(TroubleEvent::NodeSilent {
         node: node.clone(),
         last_contact: collector.now.wall,
-    });
+    }));
     assert_eq!(collector.messages().len(), 1);
-    collector.does(Event::MuteEnded { mute: 1, uid: 0 });
+    collector.does(Event::Mute(MuteEvent::MuteEnded { mute: 1, uid: 0 }));
     assert!(collector.messages().is_empty());
-    collector.does(Event::NodeHeard { node });
+    collector.does(Event::Trouble(TroubleEvent::NodeHeard { node }));
     let mut said = collector.messages();
     said.sort();
     assert_eq!(
@@ -712,9 +716,11 @@ fn a_silent_node_stands_for_what_nobody_can_report_of_it() {
 #[test]
 fn an_exercise_goes_the_real_way_to_one_receiver_and_ends() {
     let (mut collector, _) = night("2026-11-26 12:00", ground());
-    let exercise = |receiver: &str| Event::ExerciseStarted {
-        receiver: receiver.parse().unwrap(),
-        uid: 0,
+    let exercise = |receiver: &str| {
+        Event::Operator(OperatorEvent::ExerciseStarted {
+            receiver: receiver.parse().unwrap(),
+            uid: 0,
+        })
     };
     assert_eq!(
         collector.does(exercise("nowhere")).answered,
@@ -744,17 +750,19 @@ fn an_exercise_goes_the_real_way_to_one_receiver_and_ends() {
 fn what_a_sender_opened_only_it_ends_and_silence_is_not_knowing() {
     use crate::fleet::event::SenderAlert;
     let (mut collector, _) = night("2026-11-28 23:00", ground());
-    let says = |status| Event::SenderAlert {
-        sender: "prometheus".parse().unwrap(),
-        alert: Box::new(SenderAlert {
-            fingerprint: "ab".to_owned(),
-            name: "disk".to_owned(),
-            status,
-            service: Some("dossier".parse().unwrap()),
-            labels: Default::default(),
-            since: at("2026-11-28 22:58"),
-            good_for_ms: 5 * MINUTE,
-        }),
+    let says = |status| {
+        Event::HandedIn(HandInEvent::SenderAlert {
+            sender: "prometheus".parse().unwrap(),
+            alert: Box::new(SenderAlert {
+                fingerprint: "ab".to_owned(),
+                name: "disk".to_owned(),
+                status,
+                service: Some("dossier".parse().unwrap()),
+                labels: Default::default(),
+                since: at("2026-11-28 22:58"),
+                good_for_ms: 5 * MINUTE,
+            }),
+        })
     };
     collector.does(says(Status::Ok));
     assert!(collector.open().is_empty());
@@ -813,7 +821,7 @@ fn a_changed_calendar_moves_what_waits_and_loses_nothing() {
 fn in_doubt_about_the_clock_nobody_waits_for_a_morning() {
     let (mut collector, mut agents) = night("2026-11-24 20:00", ground());
     collector.settles(&mut agents[1], "courriel", Status::Critical);
-    collector.does(Event::ClockStep { by_ms: 3_600_000 });
+    collector.does(Event::Clock(ClockEvent::ClockStep { by_ms: 3_600_000 }));
     let said = collector.messages();
     assert!(
         said.iter()

@@ -101,18 +101,18 @@ fn a_site_that_is_cut_stands_for_what_the_silence_of_its_nodes_stood_for() {
     let node = agents[0].name.clone();
     collector.silences(check("portail"));
     collector.settles(&mut agents[0], "portail", Status::Critical);
-    collector.does(Event::NodeSilent {
+    collector.does(Event::Trouble(TroubleEvent::NodeSilent {
         node: node.clone(),
         last_contact: collector.now.wall,
-    });
-    collector.does(Event::MuteEnded { mute: 1, uid: 0 });
+    }));
+    collector.does(Event::Mute(MuteEvent::MuteEnded { mute: 1, uid: 0 }));
     collector.messages();
     let site: vigie_core::id::SiteName = "sxb".parse().unwrap();
-    collector.does(Event::SiteSilent {
+    collector.does(Event::Trouble(TroubleEvent::SiteSilent {
         site: site.clone(),
         nodes: vec![node],
         probes_answer: true,
-    });
+    }));
     assert_eq!(
         collector.sorted(),
         [
@@ -120,7 +120,7 @@ fn a_site_that_is_cut_stands_for_what_the_silence_of_its_nodes_stood_for() {
             "am/sms open @collector @site/sxb critical site.cut",
         ]
     );
-    collector.does(Event::SiteHeard { site });
+    collector.does(Event::Trouble(TroubleEvent::SiteHeard { site }));
     assert_eq!(
         collector.sorted(),
         [
@@ -174,7 +174,10 @@ fn an_acknowledgement_that_is_withdrawn_tells_again_once_and_not_what_another_ex
     for name in ["portail", "postgres"] {
         collector.acknowledges(name);
         let number = collector.number(name);
-        collector.does(Event::Unacknowledged { number, uid: 0 });
+        collector.does(Event::Operator(OperatorEvent::Unacknowledged {
+            number,
+            uid: 0,
+        }));
     }
     assert_eq!(
         collector.messages(),
@@ -228,18 +231,18 @@ fn an_edge_that_comes_twice_is_an_edge_twice_and_tells_nobody_twice() {
 #[test]
 fn in_doubt_digests_are_flushed_once_not_at_each_step_of_the_clock() {
     let (mut collector, mut agents) = night("2026-11-24 20:00", ground());
-    collector.does(Event::ClockStep { by_ms: 3_600_000 });
+    collector.does(Event::Clock(ClockEvent::ClockStep { by_ms: 3_600_000 }));
     collector.messages();
     let mut digests = 0;
     for number in 0..5 {
         collector.settles(&mut agents[0], &format!("c{number}"), Status::Critical);
-        collector.does(Event::ClockStep { by_ms: 6_000 });
+        collector.does(Event::Clock(ClockEvent::ClockStep { by_ms: 6_000 }));
         collector.loads();
         let said = collector.messages();
         digests += said.iter().filter(|said| said.contains("digest")).count();
     }
     assert_eq!(digests, 0, "who is on call was told of each");
-    collector.does(Event::ClockTrusted { uid: Some(0) });
+    collector.does(Event::Clock(ClockEvent::ClockTrusted { uid: Some(0) }));
     collector.until("2026-11-25 08:31");
     let said = collector.messages();
     assert_eq!(
@@ -425,10 +428,10 @@ fn whoever_could_not_be_reached_is_told_once_they_can_be() {
 #[test]
 fn an_exercise_ends_with_its_receiver() {
     let (mut collector, _) = night("2026-11-26 12:00", ground());
-    collector.does(Event::ExerciseStarted {
+    collector.does(Event::Operator(OperatorEvent::ExerciseStarted {
         receiver: "astreinte".parse().unwrap(),
         uid: 0,
-    });
+    }));
     collector.messages();
     collector.changes_rules(|rules| {
         rules.routes.remove(0);
@@ -523,25 +526,27 @@ fn maintenance_that_ends_with_the_working_day_tells_those_of_the_night() {
 #[test]
 fn a_site_is_quiet_only_while_all_of_it_is_worked_at() {
     let (mut collector, agents) = night("2026-11-28 23:00", ground());
-    let work = |nodes: &[&str]| Event::MaintenanceStarted {
-        place: crate::mute::Place {
-            nodes: nodes.iter().map(|node| node.parse().unwrap()).collect(),
-            ..Default::default()
-        },
-        reason: "courant".to_owned(),
-        for_ms: HOUR,
-        uid: 0,
+    let work = |nodes: &[&str]| {
+        Event::Mute(MuteEvent::MaintenanceStarted {
+            place: crate::mute::Place {
+                nodes: nodes.iter().map(|node| node.parse().unwrap()).collect(),
+                ..Default::default()
+            },
+            reason: "courant".to_owned(),
+            for_ms: HOUR,
+            uid: 0,
+        })
     };
     collector.does(work(&["app-01"]));
     let site: vigie_core::id::SiteName = "sxb".parse().unwrap();
-    let silent = Event::SiteSilent {
+    let silent = Event::Trouble(TroubleEvent::SiteSilent {
         site: site.clone(),
         nodes: agents.iter().map(|agent| agent.name.clone()).collect(),
         probes_answer: true,
-    };
+    });
     collector.does(silent.clone());
     assert_eq!(collector.messages().len(), 1);
-    collector.does(Event::SiteHeard { site });
+    collector.does(Event::Trouble(TroubleEvent::SiteHeard { site }));
     collector.does(work(&["mx-01", "app-01"]));
     collector.messages();
     collector.does(silent);
@@ -565,10 +570,10 @@ fn a_refusal_of_a_close_a_digest_or_an_old_message_begins_nothing() {
     let keys: Vec<Digest> = collector.state.outbox.keys().copied().collect();
     assert!(keys.len() > 3);
     for key in keys {
-        collector.does(Event::Refused {
+        collector.does(Event::Delivery(DeliveryEvent::Refused {
             key,
             http_status: 400,
-        });
+        }));
     }
     assert!(collector.messages().is_empty());
     collector.replays();
@@ -580,11 +585,14 @@ fn a_silence_is_ended_by_hand_or_time_and_an_acknowledgement_under_it_stays() {
     collector.silences(check("portail"));
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.acknowledges("portail");
-    collector.does(Event::MuteEnded { mute: 1, uid: 0 });
+    collector.does(Event::Mute(MuteEvent::MuteEnded { mute: 1, uid: 0 }));
     collector.passes(2 * HOUR);
     assert!(collector.messages().is_empty(), "somebody is on it");
     let number = collector.number("portail");
-    collector.does(Event::Unacknowledged { number, uid: 0 });
+    collector.does(Event::Operator(OperatorEvent::Unacknowledged {
+        number,
+        uid: 0,
+    }));
     assert_eq!(
         collector.messages(),
         ["am/sms still app-01 portail/ critical http.status"]
@@ -595,7 +603,7 @@ fn a_silence_is_ended_by_hand_or_time_and_an_acknowledgement_under_it_stays() {
 #[test]
 fn a_sender_that_falls_silent_about_a_warning_wakes_five_minutes_later() {
     let (mut collector, _) = night("2026-11-28 23:00", ground());
-    collector.does(Event::SenderAlert {
+    collector.does(Event::HandedIn(HandInEvent::SenderAlert {
         sender: "prometheus".parse().unwrap(),
         alert: Box::new(SenderAlert {
             fingerprint: "ab".to_owned(),
@@ -606,7 +614,7 @@ fn a_sender_that_falls_silent_about_a_warning_wakes_five_minutes_later() {
             since: at("2026-11-28 22:58"),
             good_for_ms: 5 * MINUTE,
         }),
-    });
+    }));
     collector.passes(9 * MINUTE);
     assert!(collector.messages().is_empty());
     collector.passes(MINUTE + 100);

@@ -180,20 +180,23 @@ fn plays(acts: Vec<Act>) {
             Act::Passes(ms) => collector.passes(ms),
             Act::Acknowledges(at, for_ms) => {
                 if let Some(number) = pick(at) {
-                    collector.does(Event::Acknowledged {
+                    collector.does(Event::Operator(OperatorEvent::Acknowledged {
                         numbers: vec![number],
                         by: Actor::Uid(0),
                         for_ms,
-                    });
+                    }));
                 }
             }
             Act::Withdraws(at) => {
                 if let Some(number) = pick(at) {
-                    collector.does(Event::Unacknowledged { number, uid: 0 });
+                    collector.does(Event::Operator(OperatorEvent::Unacknowledged {
+                        number,
+                        uid: 0,
+                    }));
                 }
             }
             Act::Silences(check, for_ms) => {
-                collector.does(Event::SilenceStarted {
+                collector.does(Event::Mute(MuteEvent::SilenceStarted {
                     matches: SilenceMatch {
                         check: Some(format!("c{check}")),
                         ..SilenceMatch::default()
@@ -201,10 +204,10 @@ fn plays(acts: Vec<Act>) {
                     reason: "r".to_owned(),
                     for_ms: for_ms.max(1),
                     uid: 0,
-                });
+                }));
             }
             Act::Works(for_ms) => {
-                collector.does(Event::MaintenanceStarted {
+                collector.does(Event::Mute(MuteEvent::MaintenanceStarted {
                     place: Place {
                         nodes: ["app-01".parse().unwrap()].into(),
                         ..Place::default()
@@ -212,10 +215,10 @@ fn plays(acts: Vec<Act>) {
                     reason: "r".to_owned(),
                     for_ms: for_ms.max(1),
                     uid: 0,
-                });
+                }));
             }
             Act::EndsMute(mute) => {
-                collector.does(Event::MuteEnded { mute, uid: 0 });
+                collector.does(Event::Mute(MuteEvent::MuteEnded { mute, uid: 0 }));
             }
             Act::IsOff(ms) => {
                 collector.now.wall = collector.now.wall.plus_ms(i64::try_from(ms).unwrap());
@@ -228,30 +231,30 @@ fn plays(acts: Vec<Act>) {
                     continue;
                 };
                 collector.does(if matches!(act, Act::Delivers(_)) {
-                    Event::Delivered {
+                    Event::Delivery(DeliveryEvent::Delivered {
                         key,
                         carried_by: keys.first().copied().filter(|lead| *lead != key),
-                    }
+                    })
                 } else {
-                    Event::Refused {
+                    Event::Delivery(DeliveryEvent::Refused {
                         key,
                         http_status: 400,
-                    }
+                    })
                 });
             }
             Act::Steps(by_ms) => {
                 collector.now.wall = collector.now.wall.plus_ms(by_ms);
-                collector.does(Event::ClockStep { by_ms });
+                collector.does(Event::Clock(ClockEvent::ClockStep { by_ms }));
             }
             Act::Trusts => {
-                collector.does(Event::ClockTrusted { uid: Some(0) });
+                collector.does(Event::Clock(ClockEvent::ClockTrusted { uid: Some(0) }));
             }
             Act::Exercises(is_astreinte) => {
                 let receiver = if is_astreinte { "astreinte" } else { "equipe" };
-                collector.does(Event::ExerciseStarted {
+                collector.does(Event::Operator(OperatorEvent::ExerciseStarted {
                     receiver: receiver.parse().unwrap(),
                     uid: 0,
-                });
+                }));
             }
             Act::Loads(is_closed) => {
                 let mut rules = (*collector.ground.rules).clone();
@@ -277,7 +280,7 @@ fn plays(acts: Vec<Act>) {
             heard.reads(&collector);
         }
     }
-    collector.does(Event::ClockTrusted { uid: Some(0) });
+    collector.does(Event::Clock(ClockEvent::ClockTrusted { uid: Some(0) }));
     collector.passes(6 * 24 * HOUR);
     heard.reads(&collector);
     is_sound(&collector, &heard);

@@ -36,15 +36,15 @@ const ORDERS: [[Moment; 3]; 6] = {
 impl Collector {
     fn judges_silent(&mut self, node: &NodeName, silence: Silence) {
         self.does(match silence {
-            Silence::OfTheNode => Event::NodeSilent {
+            Silence::OfTheNode => Event::Trouble(TroubleEvent::NodeSilent {
                 node: node.clone(),
                 last_contact: self.now.wall,
-            },
-            Silence::OfTheSite => Event::SiteSilent {
+            }),
+            Silence::OfTheSite => Event::Trouble(TroubleEvent::SiteSilent {
                 site: "sxb".parse::<SiteName>().unwrap(),
                 nodes: vec![node.clone()],
                 probes_answer: true,
-            },
+            }),
         });
     }
 }
@@ -63,10 +63,10 @@ fn what_a_node_hands_in_is_told_once_in_whatever_order_its_absence_and_expiry_ar
                     match moment {
                         Moment::Expiry => {
                             doubt = true;
-                            collector.does(Event::NodeExpired {
+                            collector.does(Event::Trouble(TroubleEvent::NodeExpired {
                                 node: agent.name.clone(),
                                 not_after: collector.now.wall,
-                            });
+                            }));
                         }
                         Moment::Absence => collector.judges_silent(&agent.name, silence),
                         Moment::HandIn => {
@@ -98,7 +98,7 @@ fn what_a_silence_stood_for_is_told_when_the_node_itself_still_says_so() {
             collector.silences(check("portail"));
             collector.settles(agent, "portail", Status::Critical);
             collector.judges_silent(&agent.name, Silence::OfTheNode);
-            collector.does(Event::MuteEnded { mute: 1, uid: 0 });
+            collector.does(Event::Mute(MuteEvent::MuteEnded { mute: 1, uid: 0 }));
             if silence == Silence::OfTheSite {
                 collector.judges_silent(&agent.name, Silence::OfTheSite);
             }
@@ -126,7 +126,7 @@ fn a_node_in_doubt_that_lists_a_failure_no_more_leaves_it_to_nobody() {
     collector.silences(check("portail"));
     collector.settles(agent, "portail", Status::Critical);
     collector.judges_silent(&agent.name, Silence::OfTheNode);
-    collector.does(Event::MuteEnded { mute: 1, uid: 0 });
+    collector.does(Event::Mute(MuteEvent::MuteEnded { mute: 1, uid: 0 }));
     collector.messages();
     let line = agent.finds_for("portail", None, Status::Ok, Some("dossier"));
     let head_seq = agent.head.seq;
@@ -146,13 +146,13 @@ fn a_node_that_comes_back_and_is_well_again_wakes_nobody_for_what_was_in_between
     collector.silences(check("portail"));
     collector.settles(agent, "portail", Status::Critical);
     collector.judges_silent(&agent.name, Silence::OfTheNode);
-    collector.does(Event::MuteEnded { mute: 1, uid: 0 });
+    collector.does(Event::Mute(MuteEvent::MuteEnded { mute: 1, uid: 0 }));
     collector.messages();
     let line = agent.finds_for("portail", None, Status::Ok, Some("dossier"));
     collector.hears(agent, &[line]);
-    collector.does(Event::NodeHeard {
+    collector.does(Event::Trouble(TroubleEvent::NodeHeard {
         node: agent.name.clone(),
-    });
+    }));
     assert_eq!(
         collector.messages(),
         ["am/sms close app-01 @node/silent critical node.silent"]
