@@ -24,6 +24,7 @@ use vigie_platform::{
     clock::{Clock, wait_until},
     file_watch::FileWatch,
     process::{Drain, Exit, Signal, Signals, Systemd, SystemdEnvironment},
+    random,
     scrape_guard::{GuardedListener, ScrapeGuard},
     supervise::Supervisor,
     telemetry::{self, LOG_VARIABLE, Level},
@@ -159,7 +160,7 @@ impl App {
             targets: targets(&settings, links.as_ref())?,
             clock: Arc::clone(&clock),
             health: Arc::clone(&health),
-            jitter: deliver::random,
+            jitter: random::drawn,
         });
         let watch_counters = Arc::new(outside_watch::Counters::default());
         let watch = match &settings.outside_watch {

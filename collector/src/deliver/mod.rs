@@ -182,15 +182,6 @@ pub fn build(parts: Parts) -> (Deliverer, Delivery, mpsc::Receiver<Report>) {
     (deliverer, delivery, reports)
 }
 
-/// A fresh random number from the system.
-#[must_use]
-pub fn random() -> u64 {
-    let mut bytes = [0; 8];
-    // Without randomness delays are merely the same for everybody.
-    let _weak = aws_lc_rs::rand::fill(&mut bytes);
-    u64::from_ne_bytes(bytes)
-}
-
 impl Deliverer {
     /// Takes messages that are in the outbox, in their order. Each is reported as [`Event::Delivered`] one day.
     pub fn take(&self, messages: Vec<Message>) {
