@@ -159,7 +159,7 @@ impl App {
         let (deliverer, delivery, reports) = deliver::build(deliver::Parts {
             targets: targets(&settings, links.as_ref())?,
             clock: Arc::clone(&clock),
-            health: Arc::clone(&health),
+            pulse: health.delivering(),
             jitter: random::drawn,
         });
         let watch_counters = Arc::new(outside_watch::Counters::default());

@@ -21,6 +21,7 @@ use tracing::{info, warn};
 use vigie_core::time::Elapsed;
 use vigie_platform::{
     clock::{Clock, wait_until},
+    pulse::Pulse,
     settings_file::{ReadSecretError, SecretFile},
     tls::TlsError,
 };
@@ -34,12 +35,12 @@ pub const RECENT_MS: u64 = 30_000;
 /// How long one ping may take.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// When the collector last did its work, in milliseconds of elapsed time. Begins as never.
+/// When the collector last did its work. Begins as never.
 #[derive(Debug, Default)]
 pub struct Health {
-    stepped_ms: AtomicU64,
-    committed_ms: AtomicU64,
-    delivering_ms: AtomicU64,
+    stepped: Pulse,
+    committed: Pulse,
+    delivering: Arc<Pulse>,
 }
 
 /// What has not been done lately.
@@ -56,37 +57,33 @@ pub enum Trouble {
 impl Health {
     /// The engine has decided, or had nothing to decide.
     pub fn stepped(&self, at: Elapsed) {
-        self.stepped_ms.fetch_max(at.0, Relaxed);
+        self.stepped.beat(at);
     }
 
     /// The engine has committed, or had nothing to commit and no failed commit behind it.
     pub fn committed(&self, at: Elapsed) {
-        self.committed_ms.fetch_max(at.0, Relaxed);
+        self.committed.beat(at);
     }
 
-    /// The deliverer is at work and no receiver fails.
-    pub fn delivering(&self, at: Elapsed) {
-        self.delivering_ms.fetch_max(at.0, Relaxed);
+    /// What beats while the deliverer is at work and no receiver fails. The deliverer knows nothing of the rest.
+    #[must_use]
+    pub fn delivering(&self) -> Arc<Pulse> {
+        Arc::clone(&self.delivering)
     }
 
     /// The first of the three that was not done within [`RECENT_MS`].
     #[must_use]
     pub fn trouble(&self, now: Elapsed) -> Option<Trouble> {
-        if !is_recent(&self.stepped_ms, now) {
+        if !self.stepped.is_recent(now, RECENT_MS) {
             Some(Trouble::NotStepping)
-        } else if !is_recent(&self.committed_ms, now) {
+        } else if !self.committed.is_recent(now, RECENT_MS) {
             Some(Trouble::NotCommitting)
-        } else if !is_recent(&self.delivering_ms, now) {
+        } else if !self.delivering.is_recent(now, RECENT_MS) {
             Some(Trouble::NotDelivering)
         } else {
             None
         }
     }
-}
-
-fn is_recent(last_ms: &AtomicU64, now: Elapsed) -> bool {
-    let last_ms = last_ms.load(Relaxed);
-    last_ms != 0 && now.since_ms(Elapsed(last_ms)) <= RECENT_MS
 }
 
 /// What became of pings, for metrics.

@@ -49,7 +49,10 @@ use vigie_core::{
     time::{Elapsed, Wall},
 };
 use vigie_decide::{alert::Message, destination::Destination, fleet::Event};
-use vigie_platform::clock::{Clock, wait_until};
+use vigie_platform::{
+    clock::{Clock, wait_until},
+    pulse::Pulse,
+};
 
 pub use self::{
     counters::Counters,
@@ -61,7 +64,6 @@ use self::{
     queue::{Logged, Pacing, Queue, Turned, Verdict},
     target::REQUEST_TIMEOUT,
 };
-use crate::{engine::Courier, outside_watch::Health};
 
 /// How many reports may wait in the channel. More wait beside it, at most one for each try and each message.
 pub const REPORTS_MAX: usize = 256;
@@ -109,8 +111,8 @@ pub struct Parts {
     pub targets: Vec<Target>,
     /// The clocks.
     pub clock: Arc<dyn Clock>,
-    /// Where it is shown that delivering works.
-    pub health: Arc<Health>,
+    /// Beats while delivering works and no receiver fails.
+    pub pulse: Arc<Pulse>,
     /// Fresh random numbers, for delays.
     pub jitter: fn() -> u64,
 }
@@ -122,7 +124,7 @@ pub struct Deliverer(Arc<Shared>);
 /// The task.
 pub struct Delivery {
     shared: Arc<Shared>,
-    health: Arc<Health>,
+    pulse: Arc<Pulse>,
     jitter: fn() -> u64,
     reports: mpsc::Sender<Report>,
 }
@@ -175,7 +177,7 @@ pub fn build(parts: Parts) -> (Deliverer, Delivery, mpsc::Receiver<Report>) {
     deliverer.replace_targets(parts.targets);
     let delivery = Delivery {
         shared: Arc::clone(&deliverer.0),
-        health: parts.health,
+        pulse: parts.pulse,
         jitter: parts.jitter,
         reports: sender,
     };
@@ -274,20 +276,6 @@ impl Deliverer {
     }
 }
 
-impl Courier for Deliverer {
-    fn take(&self, messages: Vec<Message>) {
-        Self::take(self, messages);
-    }
-
-    fn take_unlogged(&self, messages: Vec<Message>) {
-        Self::take_unlogged(self, messages);
-    }
-
-    fn refill(&self, to: &Destination, messages: Vec<Message>) {
-        Self::refill(self, to, messages);
-    }
-}
-
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Whoever panicked holding it has ended the program through the supervisor, or will.
@@ -381,7 +369,7 @@ impl Delivery {
             let now = clock.elapsed();
             let plan = self.shared.plan(now);
             if !plan.is_any_failing {
-                self.health.delivering(now);
+                self.pulse.beat(now);
             }
             for (target, batch) in plan.tries {
                 tries.spawn(try_once(target, batch, clock.wall()));

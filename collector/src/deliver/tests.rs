@@ -29,6 +29,9 @@ use crate::settings::{
     AcceptedWhen, ContactWay, Detail, Encoding, HttpContact, HttpGateway, HttpMethod, Template,
 };
 
+/// What whoever watches the pulse calls recent.
+const RECENT_MS: u64 = 30_000;
+
 pub(super) fn message(order: u64, number: u64, notice: Notice) -> Message {
     let facts = json!({"expected": [200], "got": 503});
     let telling = Telling {
@@ -233,7 +236,7 @@ struct Bench {
     deliverer: Deliverer,
     reports: mpsc::Receiver<Report>,
     clock: Arc<ManualClock>,
-    health: Arc<Health>,
+    pulse: Arc<Pulse>,
     stop: watch::Sender<bool>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -244,14 +247,14 @@ impl Bench {
             wall: Wall(0),
             elapsed: Elapsed(1_000_000),
         }));
-        let health = Arc::new(Health::default());
+        let pulse = Arc::new(Pulse::default());
         let (deliverer, delivery, reports) = build(Parts {
             targets: settings
                 .iter()
                 .map(|settings| Target::open(settings).unwrap())
                 .collect(),
             clock: Arc::clone(&clock) as _,
-            health: Arc::clone(&health),
+            pulse: Arc::clone(&pulse),
             jitter: || u64::MAX,
         });
         let (stop, stopping) = watch::channel(false);
@@ -260,7 +263,7 @@ impl Bench {
             deliverer,
             reports,
             clock,
-            health,
+            pulse,
             stop,
             task,
         }
@@ -647,20 +650,15 @@ async fn a_page_in_no_log_travels_with_the_others() {
 async fn delivering_counts_as_healthy_only_while_nobody_fails() {
     let mut server = Server::start(vec![REFUSED]).await;
     let mut bench = Bench::start(&[settings("night", &server.url)]);
-    let health = Arc::clone(&bench.health);
-    let is_healthy = |bench: &Bench| {
-        let now = bench.clock.elapsed();
-        health.stepped(now);
-        health.committed(now);
-        health.trouble(now).is_none()
-    };
+    let pulse = Arc::clone(&bench.pulse);
+    let is_healthy = |bench: &Bench| pulse.is_recent(bench.clock.elapsed(), RECENT_MS);
     bench.deliverer.take(vec![message(1, 7, Notice::Open)]);
     server.next().await;
     assert!(matches!(bench.event().await, Event::Refused { .. }));
     assert!(matches!(bench.event().await, Event::DeliveryFailing { .. }));
-    bench.clock.advance(std::time::Duration::from_millis(
-        crate::outside_watch::RECENT_MS + 1,
-    ));
+    bench
+        .clock
+        .advance(std::time::Duration::from_millis(RECENT_MS + 1));
     assert!(!is_healthy(&bench));
     bench.wait_for(&mut server).await;
     assert!(matches!(bench.event().await, Event::Delivered { .. }));

@@ -397,11 +397,11 @@ impl Run {
             let is_paced = to.to_string() != "machine";
             Target::stand_in(to, Arc::new(wire), is_paced)
         });
-        let health = Arc::default();
+        let health = Arc::new(Health::default());
         let (deliverer, delivery, mut reports) = deliver::build(deliver::Parts {
             targets: targets.into(),
             clock: Arc::clone(&clock) as _,
-            health: Arc::clone(&health),
+            pulse: health.delivering(),
             jitter: || 0x9e37_79b9_7f4a_7c15,
         });
         let (_, probes) = watch::channel(None);

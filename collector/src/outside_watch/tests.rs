@@ -21,11 +21,11 @@ fn health_names_what_was_not_done_lately() {
     assert_eq!(health.trouble(START), Some(Trouble::NotCommitting));
     health.committed(START);
     assert_eq!(health.trouble(START), Some(Trouble::NotDelivering));
-    health.delivering(START);
+    health.delivering().beat(START);
     assert_eq!(health.trouble(START.plus_ms(RECENT_MS)), None);
     let late = START.plus_ms(RECENT_MS + 1);
     health.stepped(late);
-    health.delivering(late);
+    health.delivering().beat(late);
     assert_eq!(health.trouble(late), Some(Trouble::NotCommitting));
 }
 
@@ -50,7 +50,7 @@ async fn pings_go_out_while_the_collector_works_and_stop_when_it_does_not() {
     let works = |clock: &ManualClock| {
         health.stepped(clock.elapsed());
         health.committed(clock.elapsed());
-        health.delivering(clock.elapsed());
+        health.delivering().beat(clock.elapsed());
     };
     let watch = OutsideWatch::open(
         &secret(&dir, &url),
@@ -80,7 +80,7 @@ async fn pings_go_out_while_the_collector_works_and_stop_when_it_does_not() {
     // Nothing is committed any more.
     clock.advance(Duration::from_secs(60));
     health.stepped(clock.elapsed());
-    health.delivering(clock.elapsed());
+    health.delivering().beat(clock.elapsed());
     while counters.withheld.load(Relaxed) < 1 {
         tokio::task::yield_now().await;
     }
