@@ -38,7 +38,11 @@ use vigie_platform::{
     tls::load_certificates,
 };
 
-use crate::{identity::authority::ServerNames, zones};
+use crate::{
+    deliver::config::{Contact, Detail},
+    identity::authority::ServerNames,
+    zones,
+};
 
 mod acknowledge;
 mod calendars;
@@ -52,12 +56,6 @@ mod routes;
 mod rules;
 
 pub use acknowledge::{Acknowledge, AcknowledgeTls};
-pub(crate) use channels::is_token_text;
-pub use channels::{
-    AcceptedWhen, AlertmanagerApi, Contact, ContactWay, Detail, Email, Encoding, HttpContact,
-    HttpGateway, HttpMethod, Login, MailAddress, Mattermost, MattermostContact, Ntfy, NtfyContact,
-    Pagerduty, Placeholder, Smtp, SmtpTls, Template, To,
-};
 pub use ingest::Ingest;
 pub use people::Person;
 pub use receivers::{Receiver, Way, Webhook, WebhookAddress, WebhookFormat};

@@ -18,7 +18,7 @@ use vigie_decide::alert::{Body, Message, Notice, Telling};
 use vigie_wording::Voice;
 
 use super::webhook;
-use crate::settings::Detail;
+use crate::deliver::config::Detail;
 
 /// What Alertmanager writes for an end that has not come.
 const NOT_YET: &str = "0001-01-01T00:00:00Z";

@@ -25,7 +25,7 @@ use super::{
     queue::Answer,
     target::{TargetError, Told},
 };
-use crate::settings;
+use crate::deliver::config;
 
 /// For how long an alert is on without another word, in milliseconds: 30 days.
 pub const LASTS_MS: i64 = 30 * 24 * 3_600_000;
@@ -42,7 +42,7 @@ pub(super) struct AlertmanagerApi {
 impl AlertmanagerApi {
     /// Reads everything that telling it needs. Blocks on files.
     pub(super) fn open(
-        settings: &settings::AlertmanagerApi,
+        settings: &config::AlertmanagerApi,
         to: &Destination,
     ) -> Result<Self, TargetError> {
         let base = settings.url.trim_end_matches('/');

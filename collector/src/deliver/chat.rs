@@ -17,7 +17,7 @@ use super::{
     queue::Answer,
     target::{TargetError, Told},
 };
-use crate::settings;
+use crate::deliver::config;
 
 /// One webhook, or another channel by it.
 pub(super) struct Mattermost {
@@ -28,7 +28,7 @@ pub(super) struct Mattermost {
 impl Mattermost {
     /// Reads everything that telling it needs. Blocks on files.
     pub(super) fn open(
-        settings: &settings::MattermostContact,
+        settings: &config::MattermostContact,
         to: &Destination,
     ) -> Result<Self, TargetError> {
         let hook = &settings.hook;

@@ -47,7 +47,7 @@ use super::{
     smtp::{Encryption, SmtpError, connect},
     target::{Outcome, TargetError, Told},
 };
-use crate::settings::{self, Detail, MailAddress, SmtpTls};
+use crate::deliver::config::{self, Detail, MailAddress, SmtpTls};
 
 /// How long a server may take for its goodbye; by then the answer is known.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -67,7 +67,7 @@ const AUTO_SUBMITTED: &str = "Auto-Submitted";
 
 /// The mail of one destination.
 pub(super) struct Email {
-    settings: settings::Email,
+    settings: config::Email,
     encryption: Option<Encryption>,
     /// Recipients that have a message which others have not.
     partly_told: Arc<Mutex<PartlyTold>>,
@@ -190,7 +190,7 @@ struct Recipients {
 
 impl Email {
     /// Reads everything that mail needs. Blocks on files.
-    pub(super) fn open(settings: &settings::Email, to: &Destination) -> Result<Self, TargetError> {
+    pub(super) fn open(settings: &config::Email, to: &Destination) -> Result<Self, TargetError> {
         let smtp = &settings.smtp;
         if let Some(login) = &smtp.login {
             // Read again at each connection; here so that the person who changes it learns of a mistake.

@@ -18,20 +18,20 @@ use super::{
     queue::Answer,
     target::{Address, TargetError, Told},
 };
-use crate::settings::{self, AcceptedWhen, Detail, HttpMethod, Placeholder};
+use crate::deliver::config::{self, AcceptedWhen, Detail, HttpMethod, Placeholder};
 
 /// One number or name at a gateway.
 pub(super) struct HttpGateway {
     endpoint: Endpoint,
     method: Method,
     content_type: HeaderValue,
-    settings: settings::HttpContact,
+    settings: config::HttpContact,
 }
 
 impl HttpGateway {
     /// Reads everything that telling it needs. Blocks on files.
     pub(super) fn open(
-        settings: &settings::HttpContact,
+        settings: &config::HttpContact,
         to: &Destination,
     ) -> Result<Self, TargetError> {
         let gateway = &settings.gateway;

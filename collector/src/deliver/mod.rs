@@ -17,6 +17,7 @@
 pub mod alertmanager;
 mod alertmanager_api;
 mod chat;
+pub mod config;
 pub mod counters;
 mod email;
 pub(crate) mod http;

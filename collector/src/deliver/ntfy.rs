@@ -22,7 +22,7 @@ use super::{
     queue::Answer,
     target::{TargetError, Told, newest},
 };
-use crate::settings::{self, is_token_text};
+use crate::deliver::config::{self, is_token_text};
 
 /// The priorities of ntfy that are used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,13 +37,13 @@ enum Priority {
 /// One topic.
 pub(super) struct Ntfy {
     endpoint: Endpoint,
-    topic: settings::To,
+    topic: config::To,
 }
 
 impl Ntfy {
     /// Reads everything that telling it needs. Blocks on files.
     pub(super) fn open(
-        settings: &settings::NtfyContact,
+        settings: &config::NtfyContact,
         to: &Destination,
     ) -> Result<Self, TargetError> {
         let server = &settings.server;

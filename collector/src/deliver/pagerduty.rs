@@ -29,7 +29,7 @@ use super::{
     target::{TargetError, Told},
     webhook,
 };
-use crate::settings::{self, Detail, is_token_text};
+use crate::deliver::config::{self, Detail, is_token_text};
 
 /// How many bytes of a digest name an alert there; the limit is 255 characters.
 const DEDUP_LEN: usize = 16;
@@ -43,7 +43,7 @@ pub(super) struct Pagerduty {
 impl Pagerduty {
     /// Reads everything that telling it needs. Blocks on files.
     pub(super) fn open(
-        settings: &settings::Pagerduty,
+        settings: &config::Pagerduty,
         to: &Destination,
     ) -> Result<Self, TargetError> {
         let url = http::url(Some(&settings.url), to)?;

@@ -33,7 +33,7 @@ use super::{
     queue::Answer,
     target::{Outcome, Target, TargetSettings, WaySettings},
 };
-use crate::settings::{ContactWay, Detail};
+use crate::deliver::config::{ContactWay, Detail};
 
 /// When everything here is told: 2026-11-22T19:04:33Z.
 pub(super) const NOW: Wall = Wall(1_795_374_273_000);

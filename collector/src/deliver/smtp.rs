@@ -32,7 +32,7 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use vigie_platform::settings_file::{ReadSecretError, SecretFile};
 
-use crate::settings::{Login, Smtp, SmtpTls};
+use crate::deliver::config::{Login, Smtp, SmtpTls};
 
 /// How long one address of the server may take to answer a connection; then the next is tried, within the whole time of
 /// the try.

@@ -38,7 +38,7 @@ use super::{
     queue::Answer,
     webhook,
 };
-use crate::settings::{ContactWay, Detail};
+use crate::deliver::config::{ContactWay, Detail};
 
 /// How long one try may take, from connecting to the answer's head.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

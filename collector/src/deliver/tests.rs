@@ -25,7 +25,7 @@ use super::{
     queue::{PAGE_SPACING_MS, SPACING_MS},
     *,
 };
-use crate::settings::{
+use crate::deliver::config::{
     AcceptedWhen, ContactWay, Detail, Encoding, HttpContact, HttpGateway, HttpMethod, Template,
 };
 

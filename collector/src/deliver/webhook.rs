@@ -42,7 +42,7 @@ use vigie_decide::{
 };
 use vigie_wording::{Chat, Voice};
 
-use crate::settings::Detail;
+use crate::deliver::config::Detail;
 
 /// The version of the format.
 pub const VERSION: u64 = 1;

@@ -17,11 +17,8 @@ use vigie_core::{
 use vigie_decide::rota::{Handoff, Override, Rota};
 use vigie_platform::settings_file::{Complaint, LoadedSettings, Section};
 
-use super::{
-    as_complaint, at_most,
-    channels::{Channels, Contact},
-    language, time_zone,
-};
+use super::{as_complaint, at_most, channels::Channels, language, time_zone};
+use crate::deliver::config::Contact;
 
 /// People of one rota: more is a list of the whole house.
 const TURNS_MAX: usize = 100;

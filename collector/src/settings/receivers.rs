@@ -18,11 +18,12 @@ use vigie_decide::rules::{self, Step};
 use vigie_platform::settings_file::{Complaint, LoadedSettings, Place, SecretFile, Section, Url};
 
 use super::{
-    channels::{self, Channels, Contact, Detail},
+    channels::{self, Channels},
     each_once, is_this_machine, language, milliseconds,
     people::{People, Rotas},
     readable, trusted,
 };
+use crate::deliver::config::{Contact, Detail};
 
 /// Whoever has not answered to ten steps is not there.
 const STEPS_MAX: usize = 10;

@@ -6,6 +6,7 @@ use vigie_core::status::{Criticality, Environment, Family, Needs, Status};
 use vigie_decide::rules::Match;
 
 use super::*;
+use crate::deliver::config::{ContactWay, SmtpTls};
 
 mod calendars;
 mod design;
@@ -566,38 +567,6 @@ fn each_mistake_of_a_mail_has_its_place_and_its_mend() {
         } else {
             assert!(folder.load().is_ok());
         }
-    }
-}
-
-#[test]
-fn only_addresses_that_every_server_takes_are_taken() {
-    for good in ["a@b.example", "a.b+c@x-y.example.org", "o'neil@b"] {
-        assert!(good.parse::<MailAddress>().is_ok(), "{good}");
-    }
-    for bad in [
-        "",
-        "a",
-        "@b.example",
-        "a@",
-        "a@b@c.example",
-        "a b@c.example",
-        "é@b.example",
-        "a@é.example",
-        "a..b@c.example",
-        ".a@c.example",
-        "a.@c.example",
-        "<a@b.example>",
-        "a@b.example\r\nRCPT TO:<c@d.example>",
-        "a@b.example ",
-        "\"a\"@b.example",
-        "a,c@b.example",
-        "a@[192.0.2.1]",
-        "a@192.0.2.1",
-        "a@b.example.",
-        "a(x)@b.example",
-        "a@b example",
-    ] {
-        assert!(bad.parse::<MailAddress>().is_err(), "{bad:?}");
     }
 }
 

@@ -9,12 +9,12 @@ use super::{
     },
     *,
 };
-use crate::settings::{ContactWay, Detail};
+use crate::deliver::config::{ContactWay, Detail};
 
 async fn posted(message: Message, detail: Detail) -> Vec<Value> {
     let dir = tempfile::tempdir().unwrap();
     let mut provider = Provider::start(vec![reply("200 OK", &[], "")]).await;
-    let way = ContactWay::Alertmanager(settings::AlertmanagerApi {
+    let way = ContactWay::Alertmanager(config::AlertmanagerApi {
         url: format!("{}/alerts/", provider.url),
         header_file: Some(secret(
             dir.path(),

@@ -12,14 +12,14 @@ use super::{
     },
     *,
 };
-use crate::settings::{ContactWay, Detail, MattermostContact};
+use crate::deliver::config::{ContactWay, Detail, MattermostContact};
 
 #[tokio::test]
 async fn a_hostile_object_mentions_nobody_and_makes_no_link() {
     let dir = tempfile::tempdir().unwrap();
     let mut provider = Provider::start(vec![reply("200 OK", &[], "ok")]).await;
     let way = ContactWay::Mattermost(MattermostContact {
-        hook: settings::Mattermost {
+        hook: config::Mattermost {
             url_file: secret(
                 dir.path(),
                 "hook",

@@ -14,7 +14,7 @@ use vigie_decide::alert::{Body, Notice};
 use vigie_wording::Voice;
 
 use super::{super::tests::message, *};
-use crate::settings::Smtp;
+use crate::deliver::config::Smtp;
 
 /// Long enough for loopback, and nothing waits for it to pass but what hangs.
 const TRY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -81,7 +81,7 @@ async fn converse(stream: TcpStream, mut script: VecDeque<&'static str>) -> Vec<
 }
 
 fn email(port: u16, to: &[&str]) -> Email {
-    let settings = settings::Email {
+    let settings = config::Email {
         to: to.iter().map(|to| to.parse().unwrap()).collect(),
         smtp: Smtp {
             host: "127.0.0.1".to_owned(),

@@ -11,10 +11,10 @@ use super::{
     },
     *,
 };
-use crate::settings::{ContactWay, Encoding, HttpContact, Template};
+use crate::deliver::config::{ContactWay, Encoding, HttpContact, Template};
 
-fn gateway(provider: &Provider, content_type: &str, body: &str) -> settings::HttpGateway {
-    settings::HttpGateway {
+fn gateway(provider: &Provider, content_type: &str, body: &str) -> config::HttpGateway {
+    config::HttpGateway {
         address: Address::Url(format!("{}/send?from=vigie", provider.url)),
         method: HttpMethod::Put,
         header_file: None,
@@ -28,7 +28,7 @@ fn gateway(provider: &Provider, content_type: &str, body: &str) -> settings::Htt
     }
 }
 
-fn way(gateway: settings::HttpGateway) -> ContactWay {
+fn way(gateway: config::HttpGateway) -> ContactWay {
     ContactWay::Http(Box::new(HttpContact {
         gateway,
         to: "+33600000000".to_owned().into(),

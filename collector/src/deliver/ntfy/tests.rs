@@ -9,7 +9,7 @@ use super::{
     },
     *,
 };
-use crate::settings::{ContactWay, Detail, NtfyContact};
+use crate::deliver::config::{ContactWay, Detail, NtfyContact};
 
 const YES: &str = r#"{"id":"x","time":1,"event":"message","topic":"astreinte"}"#;
 
@@ -18,7 +18,7 @@ async fn a_page_is_loud_and_has_its_button() {
     let dir = tempfile::tempdir().unwrap();
     let mut provider = Provider::start(vec![reply("200 OK", &[], YES)]).await;
     let way = ContactWay::Ntfy(NtfyContact {
-        server: settings::Ntfy {
+        server: config::Ntfy {
             url: format!("{}/", provider.url),
             token_file: Some(secret(dir.path(), "token", "tk_s3cret\n")),
             ca_file: None,

@@ -15,7 +15,7 @@ use super::{
     },
     *,
 };
-use crate::settings::{
+use crate::deliver::config::{
     self as written, AcceptedWhen, HttpContact, HttpMethod, MattermostContact, NtfyContact,
     Pagerduty as PagerdutySettings, Template,
 };
