@@ -32,10 +32,7 @@ use vigie_platform::{
 
 use crate::{
     acknowledge::{self, Acknowledge},
-    deliver::{
-        self, Address, Deliverer, Delivery, Format, Report, Target, TargetError, TargetSettings,
-        WaySettings, WebhookSettings, target::REQUEST_TIMEOUT,
-    },
+    deliver::{self, Deliverer, Delivery, Report, Target, TargetError},
     directory::Directory,
     engine::{Engine, Handle, Parts},
     identity::{Pki, Renewal},
@@ -46,7 +43,7 @@ use crate::{
     outside_watch::{self, Health, OutsideWatch, Trouble},
     probes,
     scrape::{self, Pages},
-    settings::{self, By, ProbeTarget, Settings, WebhookAddress, WebhookFormat},
+    settings::{self, ProbeTarget, Settings},
     store::{SqliteStore, Store as _},
 };
 
@@ -516,35 +513,16 @@ fn targets(
     settings: &Settings,
     links: Option<&Arc<acknowledge::link::Links>>,
 ) -> Result<Vec<Target>, TargetError> {
-    let written = settings.destinations().map(|told| TargetSettings {
-        way: match told.by {
-            By::Webhook(webhook) => WaySettings::Webhook(WebhookSettings {
-                address: match &webhook.address {
-                    WebhookAddress::Url(url) => Address::Url(url.as_str().to_owned()),
-                    WebhookAddress::SecretUrl(file) => Address::File(file.clone()),
-                },
-                format: match webhook.format {
-                    WebhookFormat::Vigie => Format::Vigie,
-                    WebhookFormat::Alertmanager => Format::Alertmanager,
-                },
-                header_file: webhook.header_file.clone(),
-                ca_file: webhook.ca_file.clone(),
-            }),
-            By::Contact(contact) => WaySettings::Contact(contact.way.clone()),
-        },
-        detail: told.by.detail(),
-        language: told.language,
-        zone: told.zone.cloned(),
-        links: links.map(|links| {
-            let links = Arc::clone(links);
-            let link: deliver::target::Links =
-                Arc::new(move |to, messages, now| links.link(to, messages, now));
-            link
-        }),
-        request_timeout: REQUEST_TIMEOUT,
-        destination: told.destination,
+    let links = links.map(|links| {
+        let links = Arc::clone(links);
+        let link: deliver::target::Links =
+            Arc::new(move |to, messages, now| links.link(to, messages, now));
+        link
     });
-    written.map(|target| Target::open(&target)).collect()
+    settings
+        .destinations()
+        .map(|config| Target::open(&config, links.clone()))
+        .collect()
 }
 
 /// Takes what the delivery reports to the engine.

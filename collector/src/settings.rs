@@ -39,7 +39,7 @@ use vigie_platform::{
 };
 
 use crate::{
-    deliver::config::{Contact, Detail},
+    deliver::config::{By, TargetConfig},
     identity::authority::ServerNames,
     zones,
 };
@@ -58,7 +58,7 @@ mod rules;
 pub use acknowledge::{Acknowledge, AcknowledgeTls};
 pub use ingest::Ingest;
 pub use people::Person;
-pub use receivers::{Receiver, Way, Webhook, WebhookAddress, WebhookFormat};
+pub use receivers::{Receiver, Way};
 
 /// Where the settings are, unless `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/vigie/collector.toml";
@@ -135,39 +135,6 @@ pub struct Settings {
     pub acknowledge: Option<Acknowledge>,
     /// What is allowed, but hardly meant.
     pub warnings: Vec<Mistake>,
-}
-
-/// One destination of messages, with what telling it needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told<'s> {
-    /// Which.
-    pub destination: Destination,
-    /// By what.
-    pub by: By<'s>,
-    /// Language of all that is in words.
-    pub language: Language,
-    /// The zone in which times are told; `None`: UTC.
-    pub zone: Option<&'s TimeZone>,
-}
-
-/// By what a destination is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By<'s> {
-    /// A webhook of the receiver's own.
-    Webhook(&'s Webhook),
-    /// A channel.
-    Contact(&'s Contact),
-}
-
-impl By<'_> {
-    /// How much it is told.
-    #[must_use]
-    pub const fn detail(self) -> Detail {
-        match self {
-            Self::Webhook(webhook) => webhook.detail,
-            Self::Contact(contact) => contact.detail,
-        }
-    }
 }
 
 /// `[outside_watch]`: a service elsewhere that calls somebody when the collector's pings stop.
@@ -256,18 +223,18 @@ impl Settings {
     }
 
     /// Every destination that messages can have: receivers with one way of their own, and each contact of each person.
-    pub fn destinations(&self) -> impl Iterator<Item = Told<'_>> {
+    pub fn destinations(&self) -> impl Iterator<Item = TargetConfig> {
         let receivers = self.receivers.iter().filter_map(|(name, receiver)| {
             let by = match &receiver.way {
-                Way::Webhook(webhook) => By::Webhook(webhook),
-                Way::Contact(contact) => By::Contact(contact),
+                Way::Webhook(webhook) => By::Webhook(webhook.clone()),
+                Way::Contact(contact) => By::Contact(contact.clone()),
                 Way::Steps => return None,
             };
-            Some(Told {
+            Some(TargetConfig {
                 destination: Destination::Receiver(name.clone()),
                 by,
                 language: receiver.language.unwrap_or(self.language),
-                zone: self.zone_of(name),
+                zone: self.zone_of(name).cloned(),
             })
         });
         let people = self.people.iter().flat_map(|(name, person)| {
@@ -280,14 +247,14 @@ impl Settings {
                 Some(receiver) => self.zone_of(receiver),
                 None => self.usual_zone(),
             };
-            person.contacts.iter().map(move |contact| Told {
+            person.contacts.iter().map(move |contact| TargetConfig {
                 destination: Destination::Person {
                     person: name.clone(),
                     channel: contact.channel.clone(),
                 },
-                by: By::Contact(contact),
+                by: By::Contact(contact.clone()),
                 language,
-                zone,
+                zone: zone.cloned(),
             })
         });
         receivers.chain(people)

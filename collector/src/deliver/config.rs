@@ -4,7 +4,12 @@
 //! by itself is valid by construction: [`MailAddress`], [`Template`]. Secrets are files, and `Debug` shows neither them nor
 //! where a message goes.
 
-use vigie_core::id::ChannelName;
+use std::{fmt, path::PathBuf};
+
+use jiff::tz::TimeZone;
+use vigie_core::{id::ChannelName, reason::message::Language};
+use vigie_decide::destination::Destination;
+use vigie_platform::settings_file::SecretFile;
 
 pub use self::{
     http::{
@@ -18,6 +23,78 @@ pub use self::{
 mod http;
 mod mail;
 mod template;
+
+/// One destination of messages, with what telling it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TargetConfig {
+    /// Which.
+    pub destination: Destination,
+    /// By what.
+    pub by: By,
+    /// Language of all that is in words.
+    pub language: Language,
+    /// The zone in which times are told; `None`: UTC.
+    pub zone: Option<TimeZone>,
+}
+
+/// By what a destination is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// A webhook of the receiver's own.
+    Webhook(Webhook),
+    /// A channel.
+    Contact(Contact),
+}
+
+impl By {
+    /// How much it is told.
+    #[must_use]
+    pub const fn detail(&self) -> Detail {
+        match self {
+            Self::Webhook(webhook) => webhook.detail,
+            Self::Contact(contact) => contact.detail,
+        }
+    }
+}
+
+/// `webhook = { … }`: a POST for each message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// Where messages are posted.
+    pub address: Address,
+    /// What a message looks like.
+    pub format: WebhookFormat,
+    /// How much is told.
+    pub detail: Detail,
+    /// Holds one header line, `Name: value`, that goes with every message.
+    pub header_file: Option<SecretFile>,
+    /// Certificate authorities trusted instead of those of the system, as PEM.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What a webhook is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WebhookFormat {
+    /// vigie's own message: [`super::webhook`].
+    Vigie,
+    /// What receivers of Alertmanager's webhook understand (version 4): [`super::alertmanager`].
+    Alertmanager,
+}
+
+/// Where the address of a webhook or gateway stands.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Address {
+    /// In the settings. Holds no secret, but is not printed either.
+    Url(String),
+    /// In a file of its own, because it is the secret.
+    File(SecretFile),
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Address(..)")
+    }
+}
 
 /// How much a channel tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

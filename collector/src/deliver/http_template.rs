@@ -16,9 +16,9 @@ use vigie_decide::{
 use super::{
     http::{self as outside, Endpoint, Reply, Request},
     queue::Answer,
-    target::{Address, TargetError, Told},
+    target::{TargetError, Told},
 };
-use crate::deliver::config::{self, AcceptedWhen, Detail, HttpMethod, Placeholder};
+use crate::deliver::config::{self, AcceptedWhen, Address, Detail, HttpMethod, Placeholder};
 
 /// One number or name at a gateway.
 pub(super) struct HttpGateway {

@@ -57,9 +57,7 @@ use vigie_platform::{
 
 pub use self::{
     counters::Counters,
-    target::{
-        Address, Format, Outcome, Target, TargetError, TargetSettings, WaySettings, WebhookSettings,
-    },
+    target::{Outcome, Target, TargetError},
 };
 use self::{
     queue::{Logged, Pacing, Queue, Turned, Verdict},

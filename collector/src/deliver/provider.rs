@@ -31,9 +31,9 @@ use vigie_platform::settings_file::SecretFile;
 
 use super::{
     queue::Answer,
-    target::{Outcome, Target, TargetSettings, WaySettings},
+    target::{Links, Outcome, Target},
 };
-use crate::deliver::config::{ContactWay, Detail};
+use crate::deliver::config::{By, Contact, ContactWay, Detail, TargetConfig};
 
 /// When everything here is told: 2026-11-22T19:04:33Z.
 pub(super) const NOW: Wall = Wall(1_795_374_273_000);
@@ -175,26 +175,42 @@ pub(super) fn secret(dir: &Path, name: &str, text: &str) -> SecretFile {
     SecretFile::at(path)
 }
 
-/// Whoever is told by `way`, in French.
-pub(super) fn settings(way: WaySettings, detail: Detail) -> TargetSettings {
-    TargetSettings {
+/// Whoever is told by `by`, in French.
+pub(super) fn settings(mut by: By, detail: Detail) -> TargetConfig {
+    match &mut by {
+        By::Webhook(webhook) => webhook.detail = detail,
+        By::Contact(contact) => contact.detail = detail,
+    }
+    TargetConfig {
         destination: "am/sms".parse().unwrap(),
-        way,
-        detail,
+        by,
         language: Language::French,
         zone: None,
-        links: Some(Arc::new(|to, messages, at| {
-            let orders = messages.iter().map(|message| message.order);
-            let order = orders.max().unwrap_or_default();
-            format!("https://vigie.example/a/{to}.{order}.{}_x_", at.0)
-        })),
-        request_timeout: LIMIT,
     }
 }
 
-/// The same, ready.
+/// A channel.
+pub(super) fn contact(way: ContactWay) -> By {
+    By::Contact(Contact {
+        channel: "sms".parse().unwrap(),
+        way,
+        detail: Detail::Full,
+    })
+}
+
+/// What is set, ready, with links.
+pub(super) fn open(settings: &TargetConfig) -> Target {
+    let links: Links = Arc::new(|to, messages, at| {
+        let orders = messages.iter().map(|message| message.order);
+        let order = orders.max().unwrap_or_default();
+        format!("https://vigie.example/a/{to}.{order}.{}_x_", at.0)
+    });
+    Target::open(settings, Some(links)).unwrap()
+}
+
+/// Whoever is told by `way`, ready.
 pub(super) fn target(way: ContactWay, detail: Detail) -> Target {
-    Target::open(&settings(WaySettings::Contact(way), detail)).unwrap()
+    open(&settings(contact(way), detail))
 }
 
 /// One try, for its answer.

@@ -20,10 +20,7 @@ use vigie_decide::{
     alert::{Message, Notice, Telling},
     destination::Destination,
 };
-use vigie_platform::{
-    settings_file::{ReadSecretError, SecretFile},
-    tls::TlsError,
-};
+use vigie_platform::{settings_file::ReadSecretError, tls::TlsError};
 use vigie_wording::{Chat, Voice};
 
 use super::{
@@ -38,7 +35,7 @@ use super::{
     queue::Answer,
     webhook,
 };
-use crate::deliver::config::{ContactWay, Detail};
+use crate::deliver::config::{self, Address, By, ContactWay, Detail, TargetConfig, WebhookFormat};
 
 /// How long one try may take, from connecting to the answer's head.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -50,82 +47,6 @@ const LINK_STEP_MS: i64 = 5 * 60_000;
 /// Makes the link by which whoever reads a transmission says that they are on it: for what these of its messages to this
 /// destination say is on, as of now.
 pub type Links = Arc<dyn Fn(&Destination, &[&Message], Wall) -> String + Send + Sync>;
-
-/// What a message looks like on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// [`webhook`]
-    Vigie,
-    /// [`alertmanager`]
-    Alertmanager,
-}
-
-/// Where the address stands.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Address {
-    /// In the settings. Holds no secret, but is not printed either.
-    Url(String),
-    /// In a file of its own, because it is the secret.
-    File(SecretFile),
-}
-
-impl fmt::Debug for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Address(..)")
-    }
-}
-
-/// What the settings say about one destination.
-#[derive(Clone)]
-pub struct TargetSettings {
-    /// Which.
-    pub destination: Destination,
-    /// By what it is told.
-    pub way: WaySettings,
-    /// How much it is told.
-    pub detail: Detail,
-    /// Language of all that is in words.
-    pub language: Language,
-    /// The zone in which times are told; `None`: UTC.
-    pub zone: Option<TimeZone>,
-    /// Makes links in what people read; `None`: there are none.
-    pub links: Option<Links>,
-    /// [`REQUEST_TIMEOUT`], or less in tests.
-    pub request_timeout: Duration,
-}
-
-impl fmt::Debug for TargetSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TargetSettings")
-            .field("destination", &self.destination)
-            .field("way", &self.way)
-            .field("detail", &self.detail)
-            .field("language", &self.language)
-            .finish_non_exhaustive()
-    }
-}
-
-/// By what a destination is told.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WaySettings {
-    /// A POST, of a receiver's own.
-    Webhook(WebhookSettings),
-    /// A channel.
-    Contact(ContactWay),
-}
-
-/// What the settings say about one webhook.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WebhookSettings {
-    /// Where to.
-    pub address: Address,
-    /// In which form.
-    pub format: Format,
-    /// Holds one header line, `Name: value`.
-    pub header_file: Option<SecretFile>,
-    /// Certificate authorities trusted instead of those of the system, as PEM.
-    pub ca_file: Option<PathBuf>,
-}
 
 /// How one try ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,7 +125,7 @@ pub(crate) trait StandIn: Send + Sync {
 #[derive(Clone)]
 struct Webhook {
     endpoint: Endpoint,
-    format: Format,
+    format: WebhookFormat,
 }
 
 impl fmt::Debug for Target {
@@ -278,15 +199,16 @@ pub enum TargetError {
 }
 
 impl Target {
-    /// Reads everything that telling this destination needs. Blocks on files.
+    /// Reads everything that telling this destination needs. Blocks on files. `links` makes the links in what people
+    /// read; `None`: there are none.
     ///
     /// # Errors
     /// See [`TargetError`].
-    pub fn open(settings: &TargetSettings) -> Result<Self, TargetError> {
-        let to = &settings.destination;
-        let way = match &settings.way {
-            WaySettings::Webhook(webhook) => Way::Webhook(Webhook::open(webhook, to)?),
-            WaySettings::Contact(contact) => match contact {
+    pub fn open(config: &TargetConfig, links: Option<Links>) -> Result<Self, TargetError> {
+        let to = &config.destination;
+        let way = match &config.by {
+            By::Webhook(webhook) => Way::Webhook(Webhook::open(webhook, to)?),
+            By::Contact(contact) => match &contact.way {
                 ContactWay::Email(email) => Way::Email(Arc::new(Email::open(email, to)?)),
                 ContactWay::Http(http) => Way::Http(Arc::new(HttpGateway::open(http, to)?)),
                 ContactWay::Ntfy(ntfy) => Way::Ntfy(Arc::new(Ntfy::open(ntfy, to)?)),
@@ -304,12 +226,21 @@ impl Target {
         Ok(Self {
             destination: to.clone(),
             way,
-            detail: settings.detail,
-            language: settings.language,
-            zone: settings.zone.clone(),
-            links: settings.links.clone(),
-            request_timeout: settings.request_timeout,
+            detail: config.by.detail(),
+            language: config.language,
+            zone: config.zone.clone(),
+            links,
+            request_timeout: REQUEST_TIMEOUT,
         })
+    }
+
+    /// The same, for which a try may take no longer than `limit`.
+    #[cfg(test)]
+    pub(super) fn hurried(self, limit: Duration) -> Self {
+        Self {
+            request_timeout: limit,
+            ..self
+        }
     }
 
     #[cfg(test)]
@@ -357,7 +288,7 @@ impl Target {
     }
 
     /// Tries once to hand over `batch`, at `now`: in one transmission named after its first message; one message alone
-    /// where nothing is paced. Ends within twice [`TargetSettings::request_timeout`] and a little for a goodbye. Dropped
+    /// where nothing is paced. Ends within twice [`REQUEST_TIMEOUT`] and a little for a goodbye. Dropped
     /// half way, nobody knows whether the destination has it; it goes again under the same key.
     pub async fn send(&self, batch: &[Message], now: Wall) -> Outcome {
         let Some(lead) = batch.first() else {
@@ -436,7 +367,7 @@ fn written_at(batch: &[Message], now: Wall) -> Wall {
 }
 
 impl Webhook {
-    fn open(settings: &WebhookSettings, to: &Destination) -> Result<Self, TargetError> {
+    fn open(settings: &config::Webhook, to: &Destination) -> Result<Self, TargetError> {
         let url = match &settings.address {
             Address::Url(url) => http::url(Some(url), to)?,
             Address::File(file) => http::url(http::secret(file, to)?.expose_str(), to)?,
@@ -450,8 +381,8 @@ impl Webhook {
 
     async fn post(&self, told: &Told<'_>, message: &Message) -> Answer {
         let body = match self.format {
-            Format::Vigie => webhook::body(message, told.voice, told.detail),
-            Format::Alertmanager => alertmanager::body(message, told.voice, told.detail),
+            WebhookFormat::Vigie => webhook::body(message, told.voice, told.detail),
+            WebhookFormat::Alertmanager => alertmanager::body(message, told.voice, told.detail),
         };
         let request = Request::json(body, message.key);
         self.endpoint

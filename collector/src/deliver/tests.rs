@@ -26,7 +26,8 @@ use super::{
     *,
 };
 use crate::deliver::config::{
-    AcceptedWhen, ContactWay, Detail, Encoding, HttpContact, HttpGateway, HttpMethod, Template,
+    AcceptedWhen, Address, By, Contact, ContactWay, Detail, Encoding, HttpContact, HttpGateway,
+    HttpMethod, TargetConfig, Template, Webhook, WebhookFormat,
 };
 
 /// What whoever watches the pulse calls recent.
@@ -182,25 +183,23 @@ async fn read_request(stream: &mut TcpStream) -> Option<Seen> {
 }
 
 /// A machine.
-fn settings(to: &str, url: &str) -> TargetSettings {
-    TargetSettings {
+fn settings(to: &str, url: &str) -> TargetConfig {
+    TargetConfig {
         destination: to.parse().unwrap(),
-        way: WaySettings::Webhook(WebhookSettings {
+        by: By::Webhook(Webhook {
             address: Address::Url(url.to_owned()),
-            format: Format::Vigie,
+            format: WebhookFormat::Vigie,
+            detail: Detail::Full,
             header_file: None,
             ca_file: None,
         }),
-        detail: Detail::Full,
         language: Language::French,
         zone: None,
-        links: None,
-        request_timeout: REQUEST_TIMEOUT,
     }
 }
 
 /// Somebody who is told through a gateway.
-fn person(to: &str, url: &str) -> TargetSettings {
+fn person(to: &str, url: &str) -> TargetConfig {
     let kind = "application/json";
     let gateway = HttpGateway {
         address: Address::Url(url.to_owned()),
@@ -214,21 +213,29 @@ fn person(to: &str, url: &str) -> TargetSettings {
         },
         ca_file: None,
     };
-    TargetSettings {
-        way: WaySettings::Contact(ContactWay::Http(Box::new(HttpContact {
-            gateway,
-            to: "+33600000000".to_owned().into(),
-        }))),
+    TargetConfig {
+        by: By::Contact(Contact {
+            channel: "sms".parse().unwrap(),
+            way: ContactWay::Http(Box::new(HttpContact {
+                gateway,
+                to: "+33600000000".to_owned().into(),
+            })),
+            detail: Detail::Full,
+        }),
         ..settings(to, url)
     }
 }
 
 /// The webhook of a receiver made by [`settings`].
-fn webhook(settings: &mut TargetSettings) -> &mut WebhookSettings {
-    match &mut settings.way {
-        WaySettings::Webhook(webhook) => webhook,
-        WaySettings::Contact(contact) => panic!("{contact:?}"),
+fn webhook(settings: &mut TargetConfig) -> &mut Webhook {
+    match &mut settings.by {
+        By::Webhook(webhook) => webhook,
+        By::Contact(contact) => panic!("{contact:?}"),
     }
+}
+
+fn open(settings: &TargetConfig) -> Target {
+    Target::open(settings, None).unwrap()
 }
 
 /// Delivery at work, with a clock of its own and the longest delays.
@@ -242,17 +249,18 @@ struct Bench {
 }
 
 impl Bench {
-    fn start(settings: &[TargetSettings]) -> Self {
+    fn start(settings: &[TargetConfig]) -> Self {
+        Self::of(settings.iter().map(open).collect())
+    }
+
+    fn of(targets: Vec<Target>) -> Self {
         let clock = Arc::new(ManualClock::at(Now {
             wall: Wall(0),
             elapsed: Elapsed(1_000_000),
         }));
         let pulse = Arc::new(Pulse::default());
         let (deliverer, delivery, reports) = build(Parts {
-            targets: settings
-                .iter()
-                .map(|settings| Target::open(settings).unwrap())
-                .collect(),
+            targets,
             clock: Arc::clone(&clock) as _,
             pulse: Arc::clone(&pulse),
             jitter: || u64::MAX,
@@ -463,9 +471,9 @@ async fn a_body_that_lies_about_its_length_changes_nothing() {
 async fn a_receiver_that_hangs_costs_only_itself() {
     let mut hanging = Server::start(vec![Reply::Hang]).await;
     let mut good = Server::start(vec![]).await;
-    let mut slow = settings("day", &hanging.url);
-    slow.request_timeout = std::time::Duration::from_millis(50);
-    let mut bench = Bench::start(&[slow, settings("night", &good.url)]);
+    let slow = open(&settings("day", &hanging.url));
+    let slow = slow.hurried(std::time::Duration::from_millis(50));
+    let mut bench = Bench::of(vec![slow, open(&settings("night", &good.url))]);
     let mut to_day = message(1, 7, Notice::Open);
     to_day.to = "day".parse().unwrap();
     bench
@@ -669,23 +677,23 @@ async fn delivering_counts_as_healthy_only_while_nobody_fails() {
 #[test]
 fn a_target_says_what_is_wrong_and_never_where_it_points() {
     let mut bad = settings("night", "ftp://token@secret.example");
-    let error = Target::open(&bad).unwrap_err();
+    let error = Target::open(&bad, None).unwrap_err();
     assert!(error.to_string().contains("night") && !error.to_string().contains("secret"));
     assert!(!format!("{bad:?}").contains("secret"));
     webhook(&mut bad).address = Address::Url("http://127.0.0.1:1/secret".to_owned());
-    assert!(!format!("{:?}", Target::open(&bad).unwrap()).contains("secret"));
+    assert!(!format!("{:?}", Target::open(&bad, None).unwrap()).contains("secret"));
     let dir = tempfile::tempdir().unwrap();
     let header = dir.path().join("header");
     std::fs::write(&header, "no header").unwrap();
     std::fs::set_permissions(&header, std::fs::Permissions::from_mode(0o600)).unwrap();
     webhook(&mut bad).header_file = Some(SecretFile::at(&header));
     assert!(matches!(
-        Target::open(&bad).unwrap_err(),
+        Target::open(&bad, None).unwrap_err(),
         TargetError::Header { path, .. } if path == header
     ));
     webhook(&mut bad).header_file = Some(SecretFile::at(dir.path().join("absent")));
     assert!(matches!(
-        Target::open(&bad).unwrap_err(),
+        Target::open(&bad, None).unwrap_err(),
         TargetError::Secret { .. }
     ));
 }

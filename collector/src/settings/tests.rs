@@ -6,7 +6,7 @@ use vigie_core::status::{Criticality, Environment, Family, Needs, Status};
 use vigie_decide::rules::Match;
 
 use super::*;
-use crate::deliver::config::{ContactWay, SmtpTls};
+use crate::deliver::config::{Address, Contact, ContactWay, SmtpTls, WebhookFormat};
 
 mod calendars;
 mod design;
@@ -177,7 +177,7 @@ fn every_setting_that_the_shipped_file_offers_is_accepted() {
     assert_eq!(webhook.format, WebhookFormat::Alertmanager);
     assert_eq!(board.language, Some(Language::English));
     assert!(webhook.header_file.is_some());
-    assert!(matches!(webhook.address, WebhookAddress::SecretUrl(_)));
+    assert!(matches!(webhook.address, Address::File(_)));
     let Way::Contact(Contact {
         way: ContactWay::Email(email),
         ..

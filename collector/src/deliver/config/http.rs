@@ -6,8 +6,7 @@ use std::{fmt, path::PathBuf};
 
 use vigie_platform::settings_file::SecretFile;
 
-use super::Template;
-use crate::deliver::target::Address;
+use super::{Address, Template};
 
 /// The longest token or key, in bytes; what is longer is something else.
 const TOKEN_LEN_MAX: usize = 1_024;

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::{
     super::{
         provider::{
-            Asked, LIMIT, NOW, Provider, Reply, busy, digest, reply, secret, settings, tell,
+            self, Asked, LIMIT, NOW, Provider, Reply, busy, digest, open, reply, secret, settings,
+            tell,
         },
         tests::message,
     },
@@ -23,7 +24,7 @@ use crate::deliver::config::{
 /// One channel, with an answer of its provider that says yes.
 struct Channel {
     name: &'static str,
-    way: WaySettings,
+    by: By,
     yes: &'static str,
     /// What a 2xx that says nothing of the message comes to.
     to_a_login_page: Answer,
@@ -33,7 +34,7 @@ fn channels(url: &str, dir: &Path) -> Vec<Channel> {
     let lies = busy(200);
     let contact = |name, way, yes, to_a_login_page| Channel {
         name,
-        way: WaySettings::Contact(way),
+        by: provider::contact(way),
         yes,
         to_a_login_page,
     };
@@ -52,9 +53,10 @@ fn channels(url: &str, dir: &Path) -> Vec<Channel> {
         }))
     };
     let webhook = |format| {
-        WaySettings::Webhook(WebhookSettings {
+        By::Webhook(written::Webhook {
             address: Address::Url(format!("{url}/hook")),
             format,
+            detail: Detail::Full,
             header_file: None,
             ca_file: None,
         })
@@ -62,13 +64,13 @@ fn channels(url: &str, dir: &Path) -> Vec<Channel> {
     vec![
         Channel {
             name: "webhook",
-            way: webhook(Format::Vigie),
+            by: webhook(WebhookFormat::Vigie),
             yes: "",
             to_a_login_page: Answer::Accepted,
         },
         Channel {
             name: "webhook of Alertmanager",
-            way: webhook(Format::Alertmanager),
+            by: webhook(WebhookFormat::Alertmanager),
             yes: "",
             to_a_login_page: Answer::Accepted,
         },
@@ -143,7 +145,7 @@ async fn each(made: impl Fn(&Channel) -> (Reply, Answer)) {
         let (reply, expected) = made(&channels("http://127.0.0.1:1", dir.path())[index]);
         let provider = Provider::start(vec![reply]).await;
         let channel = channels(&provider.url, dir.path()).swap_remove(index);
-        let target = Target::open(&settings(channel.way, Detail::Full)).unwrap();
+        let target = open(&settings(channel.by, Detail::Full));
         let began = Instant::now();
         let answer = tell(&target, &[message(1, 1841, Notice::Open)]).await;
         assert_eq!(answer, expected, "{}", channel.name);
@@ -246,8 +248,8 @@ async fn every_channel_tells_a_digest_and_no_secret_is_shown() {
             let yes = channels("http://127.0.0.1:1", dir.path())[index].yes;
             let mut provider = Provider::start(vec![reply("200 OK", &[], yes)]).await;
             let channel = channels(&provider.url, dir.path()).swap_remove(index);
-            let written = settings(channel.way, detail);
-            let target = Target::open(&written).unwrap();
+            let written = settings(channel.by, detail);
+            let target = open(&written);
             let answer = tell(&target, &[digest()]).await;
             assert_eq!(answer, Answer::Accepted, "{}", channel.name);
             let asked = provider.asked().await;
@@ -281,7 +283,7 @@ async fn minimal_leaves_out_what_was_found_and_where() {
             let yes = channels("http://127.0.0.1:1", dir.path())[index].yes;
             let mut provider = Provider::start(vec![reply("200 OK", &[], yes)]).await;
             let channel = channels(&provider.url, dir.path()).swap_remove(index);
-            let target = Target::open(&settings(channel.way, Detail::Minimal)).unwrap();
+            let target = open(&settings(channel.by, Detail::Minimal));
             tell(&target, &[message(1, 1841, notice)]).await;
             let Asked { body, .. } = provider.asked().await;
             for finding in [
@@ -310,8 +312,8 @@ fn people_are_paced_and_programs_are_not() {
     let paced: Vec<&str> = channels("http://127.0.0.1:1", dir.path())
         .into_iter()
         .filter(|channel| {
-            let written = settings(channel.way.clone(), Detail::Full);
-            Target::open(&written).unwrap().is_paced()
+            let written = settings(channel.by.clone(), Detail::Full);
+            open(&written).is_paced()
         })
         .map(|channel| channel.name)
         .collect();
@@ -329,7 +331,7 @@ fn a_link_is_for_people_and_for_what_is_on() {
             .into_iter()
             .find(|channel| channel.name == name)
             .unwrap();
-        Target::open(&settings(channel.way, Detail::Full)).unwrap()
+        open(&settings(channel.by, Detail::Full))
     };
     let (ntfy, webhook) = (open("ntfy"), open("webhook"));
     let opened = message(3, 1841, Notice::Open);
@@ -348,7 +350,7 @@ fn a_link_is_the_same_when_a_message_is_tried_again_and_good_when_it_comes_late(
         .into_iter()
         .find(|channel| channel.name == "ntfy")
         .unwrap();
-    let ntfy = Target::open(&settings(channel.way, Detail::Full)).unwrap();
+    let ntfy = open(&settings(channel.by, Detail::Full));
     let opened = message(3, 1841, Notice::Open);
     let at = |ms| ntfy.link(std::slice::from_ref(&opened), opened.at.plus_ms(ms));
     let first = at(0);

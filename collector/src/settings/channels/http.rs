@@ -8,11 +8,10 @@ use vigie_platform::settings_file::{Complaint, SecretFile, Section};
 use super::super::{is_this_machine, readable, trusted};
 use crate::deliver::{
     config::{
-        AcceptedWhen, AlertmanagerApi, Encoding, HttpGateway, HttpMethod, Mattermost, Ntfy,
-        Pagerduty, Template, is_token_text,
+        AcceptedWhen, Address, AlertmanagerApi, Encoding, HttpGateway, HttpMethod, Mattermost,
+        Ntfy, Pagerduty, Template, is_token_text,
     },
     http::parse_url,
-    target::Address,
 };
 
 /// Where PagerDuty takes events of its Events API v2.

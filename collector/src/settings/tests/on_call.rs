@@ -3,6 +3,7 @@
 use vigie_decide::destination::Destination;
 
 use super::*;
+use crate::deliver::config::Detail;
 
 /// Two channels, three people and a rota: lines 1 to 15.
 const PEOPLE: &str = r#"[channel.mail]
@@ -61,7 +62,11 @@ fn people_are_told_by_each_of_their_contacts_in_their_language_and_zone() {
     let told: Vec<_> = settings
         .destinations()
         .map(|told| {
-            let zone = told.zone.and_then(TimeZone::iana_name).unwrap_or("UTC");
+            let zone = told
+                .zone
+                .as_ref()
+                .and_then(TimeZone::iana_name)
+                .unwrap_or("UTC");
             (told.destination.to_string(), told.language, zone.to_owned())
         })
         .collect();
@@ -95,11 +100,17 @@ fn a_person_speaks_the_language_of_who_calls_them_and_receivers_their_own() {
          [[route]]\nnotify = [\"wake\", \"team\", \"hook\", \"room\"]\n"
     );
     let settings = folder(&text).settings();
-    let told: BTreeMap<String, Told<'_>> = settings
+    let told: BTreeMap<String, TargetConfig> = settings
         .destinations()
         .map(|told| (told.destination.to_string(), told))
         .collect();
-    let zone = |to: &str| told[to].zone.and_then(TimeZone::iana_name).unwrap();
+    let zone = |to: &str| {
+        told[to]
+            .zone
+            .as_ref()
+            .and_then(TimeZone::iana_name)
+            .unwrap()
+    };
     assert_eq!(told["am/mail"].language, Language::English);
     assert_eq!(
         told["chef/mail"].language,
