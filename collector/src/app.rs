@@ -20,6 +20,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 use vigie_decide::fleet::Event;
+use vigie_deliver::{Deliverer, Delivery, Report, Target, TargetError};
 use vigie_platform::{
     clock::{Clock, wait_until},
     file_watch::FileWatch,
@@ -32,7 +33,6 @@ use vigie_platform::{
 
 use crate::{
     acknowledge::{self, Acknowledge},
-    deliver::{self, Deliverer, Delivery, Report, Target, TargetError},
     directory::Directory,
     engine::{Engine, Handle, Parts},
     identity::{Pki, Renewal},
@@ -153,7 +153,7 @@ impl App {
             }
             None => None,
         };
-        let (deliverer, delivery, reports) = deliver::build(deliver::Parts {
+        let (deliverer, delivery, reports) = vigie_deliver::build(vigie_deliver::Parts {
             targets: targets(&settings, links.as_ref())?,
             clock: Arc::clone(&clock),
             pulse: health.delivering(),
@@ -515,7 +515,7 @@ fn targets(
 ) -> Result<Vec<Target>, TargetError> {
     let links = links.map(|links| {
         let links = Arc::clone(links);
-        let link: deliver::target::Links =
+        let link: vigie_deliver::target::Links =
             Arc::new(move |to, messages, now| links.link(to, messages, now));
         link
     });

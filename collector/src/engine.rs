@@ -48,10 +48,10 @@ use vigie_decide::{
     presence::Presence,
     routing::{Case, Civil, Ground},
 };
+use vigie_deliver::queue::QUEUE_LEN_MAX;
 use vigie_platform::clock::{Clock, wait_until};
 
 use crate::{
-    deliver::queue::QUEUE_LEN_MAX,
     directory::Directory,
     outside_watch::Health,
     status::snapshot,

@@ -19,14 +19,13 @@ use std::{
 
 use tracing::{info, warn};
 use vigie_core::time::Elapsed;
+use vigie_deliver::http::{client, parse_url, trust};
 use vigie_platform::{
     clock::{Clock, wait_until},
     pulse::Pulse,
     settings_file::{ReadSecretError, SecretFile},
     tls::TlsError,
 };
-
-use crate::deliver::http::{client, parse_url, trust};
 
 /// What was last done longer ago than this counts as not done. Far above a slow commit (5 s) and a busy turn, far below
 /// what an outside watch waits before it calls.

@@ -29,6 +29,7 @@ use vigie_core::{
     reason::message::Language,
 };
 use vigie_decide::{destination::Destination, routing::Ground, rules::Rules, zones::Zones};
+use vigie_deliver::config::{By, TargetConfig};
 use vigie_platform::{
     scrape_guard::ScrapeGuard,
     settings_file::{
@@ -38,11 +39,7 @@ use vigie_platform::{
     tls::load_certificates,
 };
 
-use crate::{
-    deliver::config::{By, TargetConfig},
-    identity::authority::ServerNames,
-    zones,
-};
+use crate::{identity::authority::ServerNames, zones};
 
 mod acknowledge;
 mod calendars;

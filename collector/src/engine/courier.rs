@@ -3,8 +3,7 @@
 //! Nothing comes back this way. What became of a message is an event, like everything that happens.
 
 use vigie_decide::{alert::Message, destination::Destination};
-
-use crate::deliver::Deliverer;
+use vigie_deliver::Deliverer;
 
 /// Who tells people. Implemented by the deliverer, and by a recorder in tests.
 pub trait Courier: Send + Sync {

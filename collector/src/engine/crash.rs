@@ -40,16 +40,14 @@ use vigie_decide::{
     mute::SilenceMatch,
     rules::Rules,
 };
+use vigie_deliver::{Report, Target};
 
 use self::world::{
     Accepted, CutStore, Dice, Disk, DiskTrouble, Life, MOMENTS, Moment, ProviderTrouble, Providers,
     Time, Trouble, Wire,
 };
 use super::*;
-use crate::{
-    deliver::{self, Report, target::Target},
-    zones,
-};
+use crate::zones;
 
 /// Seeds with a disk in memory, and with a real one: each crashes at two points on average, and once more before the
 /// morning.
@@ -398,7 +396,7 @@ impl Run {
             Target::stand_in(to, Arc::new(wire), is_paced)
         });
         let health = Arc::new(Health::default());
-        let (deliverer, delivery, mut reports) = deliver::build(deliver::Parts {
+        let (deliverer, delivery, mut reports) = vigie_deliver::build(vigie_deliver::Parts {
             targets: targets.into(),
             clock: Arc::clone(&clock) as _,
             pulse: health.delivering(),

@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vigie_core::id::ChannelName;
-use vigie_platform::settings_file::{Complaint, Mistake, Section};
-
-pub(super) use self::http::url_secret;
-use crate::deliver::config::{
+use vigie_deliver::config::{
     AlertmanagerApi, Contact, ContactWay, Detail, Email, HttpContact, HttpGateway, MailAddress,
     Mattermost, MattermostContact, Ntfy, NtfyContact, Pagerduty, Smtp,
 };
+use vigie_platform::settings_file::{Complaint, Mistake, Section};
+
+pub(super) use self::http::url_secret;
 
 mod http;
 mod mail;

@@ -14,6 +14,7 @@ use vigie_core::{
     reason::message::Language,
 };
 use vigie_decide::rules::{self, Step};
+use vigie_deliver::config::{Address, Contact, Webhook, WebhookFormat};
 use vigie_platform::settings_file::{Complaint, LoadedSettings, Place, Section, Url};
 
 use super::{
@@ -22,7 +23,6 @@ use super::{
     people::{People, Rotas},
     readable, trusted,
 };
-use crate::deliver::config::{Address, Contact, Webhook, WebhookFormat};
 
 /// Whoever has not answered to ten steps is not there.
 const STEPS_MAX: usize = 10;

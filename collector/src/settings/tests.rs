@@ -5,8 +5,9 @@ use std::{fs, os::unix::fs::PermissionsExt};
 use vigie_core::status::{Criticality, Environment, Family, Needs, Status};
 use vigie_decide::rules::Match;
 
+use vigie_deliver::config::{Address, Contact, ContactWay, SmtpTls, WebhookFormat};
+
 use super::*;
-use crate::deliver::config::{Address, Contact, ContactWay, SmtpTls, WebhookFormat};
 
 mod calendars;
 mod design;

@@ -3,16 +3,16 @@
 //! Each says where to, by an address without a secret or a file that holds the address because it is one. What goes with
 //! it as a secret goes over TLS, or to this machine.
 
-use vigie_platform::settings_file::{Complaint, SecretFile, Section};
-
-use super::super::{is_this_machine, readable, trusted};
-use crate::deliver::{
+use vigie_deliver::{
     config::{
         AcceptedWhen, Address, AlertmanagerApi, Encoding, HttpGateway, HttpMethod, Mattermost,
         Ntfy, Pagerduty, Template, is_token_text,
     },
     http::parse_url,
 };
+use vigie_platform::settings_file::{Complaint, SecretFile, Section};
+
+use super::super::{is_this_machine, readable, trusted};
 
 /// Where PagerDuty takes events of its Events API v2.
 const PAGERDUTY_URL: &str = "https://events.pagerduty.com/v2/enqueue";

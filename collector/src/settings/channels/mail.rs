@@ -1,9 +1,9 @@
 //! `smtp = { … }`: the mail server that takes our mail, and who gets it.
 
+use vigie_deliver::config::{Login, MailAddress, Smtp, SmtpTls};
 use vigie_platform::settings_file::{Complaint, SecretFile, Section};
 
 use super::super::{ServerName, is_this_machine, readable, trusted};
-use crate::deliver::config::{Login, MailAddress, Smtp, SmtpTls};
 
 /// The longest name or password of a login; what is longer is not one.
 const USER_LEN_MAX: usize = 255;

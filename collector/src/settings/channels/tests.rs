@@ -4,10 +4,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
+use vigie_deliver::config::{AcceptedWhen, Address, HttpMethod};
 use vigie_platform::settings_file::{self, Mistakes};
 
 use super::*;
-use crate::deliver::config::{AcceptedWhen, Address, HttpMethod};
 
 /// A folder with secrets, and the settings that are read beside them.
 struct Folder(tempfile::TempDir);

@@ -2,8 +2,9 @@
 
 use vigie_decide::destination::Destination;
 
+use vigie_deliver::config::Detail;
+
 use super::*;
-use crate::deliver::config::Detail;
 
 /// Two channels, three people and a rota: lines 1 to 15.
 const PEOPLE: &str = r#"[channel.mail]
