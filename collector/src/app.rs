@@ -43,7 +43,7 @@ use crate::{
     outside_watch::{self, Health, OutsideWatch, Trouble},
     probes,
     scrape::{self, Pages},
-    settings::{self, ProbeTarget, Settings},
+    settings::{self, Settings},
     store::{SqliteStore, Store as _},
 };
 
@@ -164,13 +164,7 @@ impl App {
             Some(watch) => {
                 let (health, clock) = (Arc::clone(&health), Arc::clone(&clock));
                 let counters = Arc::clone(&watch_counters);
-                Some(OutsideWatch::open(
-                    &watch.url_file,
-                    watch.every,
-                    health,
-                    clock,
-                    counters,
-                )?)
+                Some(OutsideWatch::open(watch, health, clock, counters)?)
             }
             None => None,
         };
@@ -402,7 +396,7 @@ struct Reload<'a> {
     deliverer: &'a Deliverer,
     links: Option<&'a Arc<acknowledge::link::Links>>,
     ingest: &'a Ingest,
-    probe_targets: &'a watch::Sender<Vec<ProbeTarget>>,
+    probe_targets: &'a watch::Sender<Vec<probes::ProbeTarget>>,
     scrape_guard: &'a watch::Sender<Arc<ScrapeGuard>>,
     failed: &'a AtomicU64,
 }

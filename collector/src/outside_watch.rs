@@ -96,6 +96,15 @@ pub struct Counters {
     pub withheld: AtomicU64,
 }
 
+/// `[outside_watch]`: a service elsewhere that calls somebody when the collector's pings stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Holds the address, which is itself the secret.
+    pub url_file: SecretFile,
+    /// From one ping to the next.
+    pub every: Duration,
+}
+
 /// The outside watch as it is set.
 pub struct OutsideWatch {
     url: reqwest::Url,
@@ -155,20 +164,20 @@ impl OutsideWatch {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(
-        url_file: &SecretFile,
-        every: Duration,
+        config: &Config,
         health: Arc<Health>,
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
     ) -> Result<Self, OpenError> {
-        let secret = url_file
+        let secret = config
+            .url_file
             .read()
             .map_err(|source| OpenError::Secret { source })?;
         let url = secret
             .expose_str()
             .and_then(parse_url)
             .ok_or_else(|| OpenError::Url {
-                path: url_file.path().to_owned(),
+                path: config.url_file.path().to_owned(),
             })?;
         let tls = trust(url.scheme(), None).map_err(|source| OpenError::Trust { source })?;
         let client = client(tls)
@@ -178,7 +187,7 @@ impl OutsideWatch {
         Ok(Self {
             url,
             client,
-            every,
+            every: config.every,
             health,
             clock,
             counters,

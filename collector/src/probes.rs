@@ -3,18 +3,67 @@
 //! TCP connections to the places of `probes` in the settings, a round every 30 s. The answer colours the alarm when a
 //! whole site falls silent ("site cut" or "I may be blind"); it never suppresses one.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use tokio::{net::TcpStream, sync::watch, time::timeout};
 use vigie_platform::clock::{Clock, wait_until};
 
-use crate::settings::ProbeTarget;
+use crate::identity::authority::ServerNames;
 
 /// How often a round is made.
 const EVERY_MS: u64 = 30_000;
 
 /// How long one place may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One `host:port` that the collector itself tries to reach.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ProbeTarget {
+    /// A DNS name or an IP address, without brackets.
+    pub host: String,
+    /// From 1 on.
+    pub port: u16,
+}
+
+/// The text is no `host:port`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a probe is a DNS name or an IP address, `:` and a port")]
+pub struct NotAProbeTarget;
+
+impl FromStr for ProbeTarget {
+    type Err = NotAProbeTarget;
+
+    fn from_str(text: &str) -> Result<Self, NotAProbeTarget> {
+        let (host, port) = text.rsplit_once(':').ok_or(NotAProbeTarget)?;
+        let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse().ok().filter(|port| *port > 0 && is_number);
+        let bare = host
+            .strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'));
+        let is_valid = match bare {
+            Some(host) => host.parse::<std::net::Ipv6Addr>().is_ok(),
+            // Without brackets nobody knows where an IPv6 address ends.
+            None => !host.contains(':') && ServerNames::parse([host]).is_ok(),
+        };
+        match port {
+            Some(port) if is_valid => Ok(Self {
+                host: bare.unwrap_or(host).to_owned(),
+                port,
+            }),
+            _ => Err(NotAProbeTarget),
+        }
+    }
+}
+
+impl fmt::Display for ProbeTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
 
 /// Probes until dropped. Writes `None` while there is nothing to probe.
 pub async fn run(

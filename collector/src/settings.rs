@@ -39,7 +39,7 @@ use vigie_platform::{
     tls::load_certificates,
 };
 
-use crate::{identity::authority::ServerNames, zones};
+use crate::{identity::authority::ServerNames, outside_watch, probes::ProbeTarget, zones};
 
 mod acknowledge;
 mod calendars;
@@ -52,7 +52,6 @@ mod receivers;
 mod routes;
 mod rules;
 
-pub use acknowledge::{Acknowledge, AcknowledgeTls};
 pub use ingest::Ingest;
 pub use people::Person;
 pub use receivers::{Receiver, Way};
@@ -115,7 +114,7 @@ pub struct Settings {
     /// How long a node may be unheard; also in [`Settings::rules`].
     pub silent_after: Duration,
     /// Who is pinged while the collector decides and delivers.
-    pub outside_watch: Option<OutsideWatch>,
+    pub outside_watch: Option<outside_watch::Config>,
     /// What the collector itself tries to reach before it calls a site cut off.
     pub probes: Vec<ProbeTarget>,
     /// How much samples may cost.
@@ -129,67 +128,9 @@ pub struct Settings {
     /// How the people of the rules are reached; the same names as `rules.people`.
     pub people: BTreeMap<PersonName, Person>,
     /// Where links in messages are answered; `None`: there are no links.
-    pub acknowledge: Option<Acknowledge>,
+    pub acknowledge: Option<crate::acknowledge::config::Config>,
     /// What is allowed, but hardly meant.
     pub warnings: Vec<Mistake>,
-}
-
-/// `[outside_watch]`: a service elsewhere that calls somebody when the collector's pings stop.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutsideWatch {
-    /// Holds the address, which is itself the secret.
-    pub url_file: SecretFile,
-    /// From one ping to the next.
-    pub every: Duration,
-}
-
-/// One `host:port` that the collector itself tries to reach.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ProbeTarget {
-    /// A DNS name or an IP address, without brackets.
-    pub host: String,
-    /// From 1 on.
-    pub port: u16,
-}
-
-/// The text is no `host:port`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a probe is a DNS name or an IP address, `:` and a port")]
-pub struct NotAProbeTarget;
-
-impl FromStr for ProbeTarget {
-    type Err = NotAProbeTarget;
-
-    fn from_str(text: &str) -> Result<Self, NotAProbeTarget> {
-        let (host, port) = text.rsplit_once(':').ok_or(NotAProbeTarget)?;
-        let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
-        let port = port.parse().ok().filter(|port| *port > 0 && is_number);
-        let bare = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'));
-        let is_valid = match bare {
-            Some(host) => host.parse::<std::net::Ipv6Addr>().is_ok(),
-            // Without brackets nobody knows where an IPv6 address ends.
-            None => !host.contains(':') && ServerNames::parse([host]).is_ok(),
-        };
-        match port {
-            Some(port) if is_valid => Ok(Self {
-                host: bare.unwrap_or(host).to_owned(),
-                port,
-            }),
-            _ => Err(NotAProbeTarget),
-        }
-    }
-}
-
-impl fmt::Display for ProbeTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
 }
 
 /// Reads and judges `file`, the `conf.d/*.toml` beside it and those of `variables` that begin with `VIGIE__`.
@@ -650,14 +591,14 @@ fn at_most<T>(items: Vec<T>, max: usize) -> Result<Vec<T>, Complaint> {
     ))
 }
 
-fn read_outside_watch(section: Section<'_>) -> Option<OutsideWatch> {
+fn read_outside_watch(section: Section<'_>) -> Option<outside_watch::Config> {
     let url_file = section.secret_file("url_file").try_map(readable).required();
     let every = section
         .duration("every")
         .within(WATCH_EVERY_MIN..=WATCH_EVERY_MAX)
         .or(WATCH_EVERY_DEFAULT);
     section.finish();
-    Some(OutsideWatch {
+    Some(outside_watch::Config {
         url_file: url_file?,
         every,
     })

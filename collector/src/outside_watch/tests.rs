@@ -53,8 +53,10 @@ async fn pings_go_out_while_the_collector_works_and_stop_when_it_does_not() {
         health.delivering().beat(clock.elapsed());
     };
     let watch = OutsideWatch::open(
-        &secret(&dir, &url),
-        Duration::from_secs(60),
+        &Config {
+            url_file: secret(&dir, &url),
+            every: Duration::from_secs(60),
+        },
         Arc::clone(&health),
         Arc::clone(&clock) as _,
         Arc::clone(&counters),
@@ -94,14 +96,11 @@ fn an_address_that_is_none_is_refused_without_being_shown() {
     let dir = tempfile::tempdir().unwrap();
     let open = |text: &str| {
         let clock = Arc::new(ManualClock::at(Now::default()));
-        let every = Duration::from_secs(60);
-        OutsideWatch::open(
-            &secret(&dir, text),
-            every,
-            Arc::default(),
-            clock,
-            Arc::default(),
-        )
+        let config = Config {
+            url_file: secret(&dir, text),
+            every: Duration::from_secs(60),
+        };
+        OutsideWatch::open(&config, Arc::default(), clock, Arc::default())
     };
     let error = open("s3cret").err().unwrap();
     assert!(matches!(error, OpenError::Url { .. }));

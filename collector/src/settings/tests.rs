@@ -8,6 +8,7 @@ use vigie_decide::rules::Match;
 use vigie_deliver::config::{Address, Contact, ContactWay, SmtpTls, WebhookFormat};
 
 use super::*;
+use crate::probes::NotAProbeTarget;
 
 mod calendars;
 mod design;
