@@ -65,20 +65,47 @@ impl fmt::Display for ProbeTarget {
     }
 }
 
-/// Probes until dropped. Writes `None` while there is nothing to probe.
-pub async fn run(
+/// Who probes.
+pub struct Probes {
     clock: Arc<dyn Clock>,
     targets: watch::Receiver<Vec<ProbeTarget>>,
     answer: watch::Sender<Option<bool>>,
+}
+
+/// Puts probing together: who probes, what may be replaced while they do, and their last answer, which is `None` while there
+/// is nothing to probe. Nothing is probed before [`Probes::run`].
+#[must_use]
+pub fn build(
+    targets: Vec<ProbeTarget>,
+    clock: Arc<dyn Clock>,
+) -> (
+    Probes,
+    watch::Sender<Vec<ProbeTarget>>,
+    watch::Receiver<Option<bool>>,
 ) {
-    loop {
-        let round = targets.borrow().clone();
-        answer.send_replace(if round.is_empty() {
-            None
-        } else {
-            Some(reaches_any(round).await)
-        });
-        wait_until(&*clock, clock.elapsed().plus_ms(EVERY_MS)).await;
+    let (replace, targets) = watch::channel(targets);
+    let (answer, answers) = watch::channel(None);
+    let probes = Probes {
+        clock,
+        targets,
+        answer,
+    };
+    (probes, replace, answers)
+}
+
+impl Probes {
+    /// Probes until dropped.
+    pub async fn run(self) {
+        loop {
+            let round = self.targets.borrow().clone();
+            self.answer.send_replace(if round.is_empty() {
+                None
+            } else {
+                Some(reaches_any(round).await)
+            });
+            let next = self.clock.elapsed().plus_ms(EVERY_MS);
+            wait_until(&*self.clock, next).await;
+        }
     }
 }
 
