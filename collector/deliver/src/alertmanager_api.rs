@@ -21,9 +21,9 @@ use vigie_decide::{
 
 use super::{
     alertmanager::{DIGEST_LASTS_MS, described},
+    attempt::{TargetError, Told},
     http::{self, Endpoint, Reply, Request},
     queue::Answer,
-    target::{TargetError, Told},
 };
 use crate::config;
 

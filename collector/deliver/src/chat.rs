@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use vigie_decide::{alert::Message, destination::Destination};
 
 use super::{
+    attempt::{TargetError, Told},
     http::{self as outside, Endpoint, Reply, Request},
     queue::Answer,
-    target::{TargetError, Told},
 };
 use crate::config;
 

@@ -10,7 +10,7 @@ use std::{
 
 use vigie_decide::destination::Destination;
 
-use super::{queue::Answer, target::Outcome};
+use super::{attempt::Outcome, queue::Answer};
 
 /// The destinations' counters. One that leaves the settings keeps its own until the program ends.
 #[derive(Debug, Default)]

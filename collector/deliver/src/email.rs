@@ -42,10 +42,10 @@ use vigie_decide::{alert::Message, destination::Destination};
 use vigie_wording::MailIds;
 
 use super::{
+    attempt::{Outcome, TargetError, Told},
     http::{secret, trust},
     queue::Answer,
     smtp::{Encryption, SmtpError, connect},
-    target::{Outcome, TargetError, Told},
 };
 use crate::config::{self, Detail, MailAddress, SmtpTls};
 

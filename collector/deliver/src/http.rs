@@ -25,7 +25,7 @@ use vigie_platform::{
     tls::{self, TlsError},
 };
 
-use super::{queue::Answer, target::TargetError};
+use super::{attempt::TargetError, queue::Answer};
 
 /// How much of an answer is read whose body means nothing to us, in bytes: enough that the connection can be used again.
 pub const ANSWER_LEN_MAX: usize = 4 * 1024;

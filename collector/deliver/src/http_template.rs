@@ -14,9 +14,9 @@ use vigie_decide::{
 };
 
 use super::{
+    attempt::{TargetError, Told},
     http::{self as outside, Endpoint, Reply, Request},
     queue::Answer,
-    target::{TargetError, Told},
 };
 use crate::config::{self, AcceptedWhen, Address, Detail, HttpMethod, Placeholder};
 

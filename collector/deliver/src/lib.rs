@@ -20,6 +20,7 @@
 
 pub mod alertmanager;
 mod alertmanager_api;
+pub mod attempt;
 mod chat;
 pub mod config;
 pub mod counters;
@@ -59,13 +60,14 @@ use vigie_platform::{
     pulse::Pulse,
 };
 
-pub use self::{
-    counters::Counters,
-    target::{Outcome, Target, TargetError},
-};
 use self::{
+    attempt::REQUEST_TIMEOUT,
     queue::{Logged, Pacing, Queue, Turned, Verdict},
-    target::REQUEST_TIMEOUT,
+};
+pub use self::{
+    attempt::{Outcome, TargetError},
+    counters::Counters,
+    target::Target,
 };
 
 /// How many reports may wait in the channel. More wait beside it, at most one for each try and each message.

@@ -18,9 +18,9 @@ use vigie_decide::{
 use vigie_platform::settings_file::SecretFile;
 
 use super::{
+    attempt::{TargetError, Told, newest},
     http::{self as outside, Endpoint, Reply, Request},
     queue::Answer,
-    target::{TargetError, Told, newest},
 };
 use crate::config::{self, is_token_text};
 

@@ -24,9 +24,9 @@ use vigie_decide::{
 use vigie_platform::settings_file::Secret;
 
 use super::{
+    attempt::{TargetError, Told},
     http::{self, Endpoint, Reply, Request},
     queue::Answer,
-    target::{TargetError, Told},
     webhook,
 };
 use crate::config::{self, Detail, is_token_text};

@@ -30,8 +30,9 @@ use vigie_decide::{
 use vigie_platform::settings_file::SecretFile;
 
 use super::{
+    attempt::Outcome,
     queue::Answer,
-    target::{Links, Outcome, Target},
+    target::{Links, Target},
 };
 use crate::config::{By, Contact, ContactWay, Detail, TargetConfig};
 

@@ -6,26 +6,20 @@
 //! What people read is *paced*: what waits goes as one transmission. Programs get one request for each message, since
 //! each is about one alert there, and none is woken by them.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
 use vigie_core::{reason::message::Language, time::Wall};
 use vigie_decide::{
-    alert::{Message, Notice, Telling},
+    alert::{Message, Notice},
     destination::Destination,
 };
-use vigie_platform::{settings_file::ReadSecretError, tls::TlsError};
-use vigie_wording::{Chat, Voice};
+use vigie_wording::Voice;
 
 use super::{
     alertmanager,
     alertmanager_api::AlertmanagerApi,
+    attempt::{Outcome, REQUEST_TIMEOUT, TargetError, Told, newest},
     chat::Mattermost,
     email::Email,
     http::{self, Endpoint, Request},
@@ -37,9 +31,6 @@ use super::{
 };
 use crate::config::{self, Address, By, ContactWay, Detail, TargetConfig, WebhookFormat};
 
-/// How long one try may take, from connecting to the answer's head.
-pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// A message that is tried again within so many milliseconds has the same link, and so is the same byte for byte; one that
 /// waited for longer has a link that is good for as long as any other. Half of the shortest time that links can last.
 const LINK_STEP_MS: i64 = 5 * 60_000;
@@ -47,44 +38,6 @@ const LINK_STEP_MS: i64 = 5 * 60_000;
 /// Makes the link by which whoever reads a transmission says that they are on it: for what these of its messages to this
 /// destination say is on, as of now.
 pub type Links = Arc<dyn Fn(&Destination, &[&Message], Wall) -> String + Send + Sync>;
-
-/// How one try ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outcome {
-    /// For all messages of the transmission.
-    pub answer: Answer,
-    /// How many of its recipients will never get it, though others did.
-    pub recipients_refused: u64,
-}
-
-impl Outcome {
-    pub(super) const fn of(answer: Answer) -> Self {
-        Self {
-            answer,
-            recipients_refused: 0,
-        }
-    }
-}
-
-/// What a channel needs to know of whom it tells.
-pub(super) struct Told<'t> {
-    pub(super) destination: &'t Destination,
-    pub(super) detail: Detail,
-    pub(super) voice: Voice<'t>,
-    pub(super) now: Wall,
-    /// For one try.
-    pub(super) limit: Duration,
-}
-
-impl Told<'_> {
-    /// A batch in the words of a chat.
-    pub(super) fn chat(&self, batch: &[Message]) -> Chat {
-        match self.detail {
-            Detail::Full => vigie_wording::chat(self.voice, batch),
-            Detail::Minimal => vigie_wording::minimal_chat(self.voice, batch),
-        }
-    }
-}
 
 /// A destination that can be told.
 #[derive(Clone)]
@@ -134,68 +87,6 @@ impl fmt::Debug for Target {
             .field("destination", &self.destination)
             .finish_non_exhaustive()
     }
-}
-
-/// Why a destination cannot be told.
-#[derive(Debug, thiserror::Error)]
-pub enum TargetError {
-    /// A file with a secret cannot be read.
-    #[error("cannot tell {to}")]
-    Secret {
-        /// Who.
-        to: String,
-        /// Why. Names the file.
-        #[source]
-        source: ReadSecretError,
-    },
-    /// The address is none that a message can be posted to. Does not say which: it may be a secret.
-    #[error("cannot tell {to}: the address is not a URL that starts with https:// or http://")]
-    Url {
-        /// Who.
-        to: String,
-    },
-    /// The header file does not hold a header.
-    #[error("cannot tell {to}: {path} does not hold one header line `Name: value`")]
-    Header {
-        /// Who.
-        to: String,
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file does not hold a token or key.
-    #[error("cannot tell {to}: {path} does not hold one line of printable ASCII")]
-    Token {
-        /// Who.
-        to: String,
-        /// The file.
-        path: PathBuf,
-    },
-    /// The certificate authorities cannot be used.
-    #[error("cannot tell {to}")]
-    Trust {
-        /// Who.
-        to: String,
-        /// Why. Names the file.
-        #[source]
-        source: TlsError,
-    },
-    /// The mail server's name is none that a certificate can show.
-    #[error("cannot tell {to}: {host} is neither a DNS name nor an IP address")]
-    Host {
-        /// Who.
-        to: String,
-        /// The mail server.
-        host: String,
-    },
-    /// The HTTP client cannot be made.
-    #[error("cannot make an HTTP client to tell {to}")]
-    Client {
-        /// Who.
-        to: String,
-        /// Why.
-        #[source]
-        source: reqwest::Error,
-    },
 }
 
 impl Target {
@@ -340,21 +231,6 @@ impl Target {
         let now = written_at(batch, now);
         (!asking.is_empty()).then(|| links(&self.destination, &asking, now))
     }
-}
-
-/// What a batch says of each alert in the end.
-pub(super) fn newest(batch: &[Message]) -> impl Iterator<Item = &Telling> {
-    let mut newest: BTreeMap<u64, (u64, &Telling)> = BTreeMap::new();
-    for message in batch {
-        let Some(telling) = message.telling() else {
-            continue;
-        };
-        let known = newest.entry(telling.number).or_insert((0, telling));
-        if message.order >= known.0 {
-            *known = (message.order, telling);
-        }
-    }
-    newest.into_values().map(|(_, telling)| telling)
 }
 
 /// As of when a link is written: when the newest message was decided, or whole steps of [`LINK_STEP_MS`] later.

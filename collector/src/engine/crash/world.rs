@@ -487,7 +487,7 @@ impl Wire {
             Some(ProviderTrouble::TooMany(after_ms)) => return busy(429, after_ms),
             Some(ProviderTrouble::Refuses) => return Answer::Refused { http_status: 400 },
             Some(ProviderTrouble::Hangs) => {
-                sleep(vigie_deliver::target::REQUEST_TIMEOUT).await;
+                sleep(vigie_deliver::attempt::REQUEST_TIMEOUT).await;
                 return Answer::None;
             }
         }
