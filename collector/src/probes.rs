@@ -141,4 +141,28 @@ mod tests {
         assert!(reaches_any(vec![closed.clone(), open]).await);
         assert!(!reaches_any(vec![closed]).await);
     }
+
+    #[test]
+    fn a_probe_target_is_a_host_and_a_port() {
+        for text in ["gw.example:443", "192.0.2.1:53", "[2001:db8::1]:53"] {
+            let target: ProbeTarget = text.parse().unwrap();
+            assert_eq!(target.to_string(), text);
+        }
+        for text in [
+            "",
+            "gw.example",
+            "gw.example:",
+            "gw.example:0",
+            "gw.example:+1",
+            "gw.example:70000",
+            ":443",
+            "2001:db8::1:53",
+            "[gw.example]:1",
+            "[::1]",
+            "a b:1",
+            "https://gw.example:1",
+        ] {
+            assert_eq!(text.parse::<ProbeTarget>(), Err(NotAProbeTarget), "{text}");
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! `[person.N]`, `[rota.N]`, `[receiver.N]` with steps, `depends_on` and `[acknowledge]`.
 
+use jiff::tz::TimeZone;
 use vigie_decide::destination::Destination;
-
-use vigie_deliver::config::Detail;
+use vigie_deliver::config::{By, Detail, TargetConfig};
 
 use super::*;
 
