@@ -1,7 +1,7 @@
-//! Builds the collector from its settings ([`build`]), runs it, and takes it down in a bounded, named sequence ([`run`]).
+//! Builds the collector from its settings (`build`), runs it, and takes it down in a bounded, named sequence (`run`).
 //!
 //! Nothing is bound while settings are read; everything that can fail at the start fails before the first task runs.
-//! SIGHUP or a changed file reloads ([`reload`]): new rules, receivers and limits go in force together, and settings with
+//! SIGHUP or a changed file reloads (`reload`): new rules, receivers and limits go in force together, and settings with
 //! mistakes change nothing but a counter and a log line. `listen`, `data_dir` and `host` need a restart.
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc};

@@ -75,9 +75,9 @@ pub struct Webhook {
 /// What a webhook is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WebhookFormat {
-    /// vigie's own message: [`super::webhook`].
+    /// vigie's own message: [`crate::webhook`].
     Vigie,
-    /// What receivers of Alertmanager's webhook understand (version 4): [`super::alertmanager`].
+    /// What receivers of Alertmanager's webhook understand (version 4): [`crate::alertmanager`].
     Alertmanager,
 }
 

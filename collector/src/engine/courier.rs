@@ -7,7 +7,7 @@ use vigie_deliver::Deliverer;
 
 /// Who tells people. Implemented by the deliverer, and by a recorder in tests.
 pub trait Courier: Send + Sync {
-    /// Takes messages that are in the outbox; each comes back as [`Event::Delivered`].
+    /// Takes messages that are in the outbox; each comes back as [`vigie_decide::fleet::Event::Delivered`].
     fn take(&self, messages: Vec<Message>);
 
     /// Takes messages that could not be written down.
