@@ -321,3 +321,40 @@ async fn acknowledge(
     let port = Acknowledge::bind(config, links, handle.clone(), clock).await?;
     Ok(Some(port))
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::{super::chain, *};
+
+    #[test]
+    fn a_second_collector_on_the_same_folder_is_refused_and_an_absent_folder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let shown = dir.path().display();
+        let first = lock(dir.path()).unwrap();
+        let refused = chain(&lock(dir.path()).unwrap_err());
+        assert_eq!(refused, format!("another collector runs on {shown}"));
+        drop(first);
+        drop(lock(dir.path()).unwrap());
+        let absent = chain(&lock(&dir.path().join("absent")).unwrap_err());
+        let expected =
+            format!("cannot open {shown}/absent/lock: No such file or directory (os error 2)");
+        assert_eq!(absent, expected);
+    }
+
+    #[tokio::test]
+    async fn what_a_part_says_of_its_failure_is_what_is_printed() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let source = tokio::net::TcpListener::bind(address).await.unwrap_err();
+        let expected = format!("cannot listen on {address}: {source}");
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("collector.toml");
+        std::fs::write(&file, "").unwrap();
+        let settings = crate::settings::load(&file, Vec::<(String, String)>::new()).unwrap();
+        let bound = scrape::Port::bind(address, settings.scrape, |_| unreachable!()).await;
+        let cause = BuildError::from(bound.err().unwrap());
+        assert_eq!(chain(&cause), expected);
+    }
+}
