@@ -51,15 +51,19 @@ use vigie_decide::{
     presence::Presence,
     routing::{Case, Civil, Ground},
 };
+use vigie_deliver::queue::QUEUE_LEN_MAX;
 use vigie_platform::clock::{Clock, wait_until};
 
 use crate::{
-    deliver::queue::QUEUE_LEN_MAX,
     directory::Directory,
     outside_watch::Health,
     status::snapshot,
     store::{CommitError, LineKey, Store},
 };
+
+mod courier;
+
+pub use self::courier::Courier;
 
 /// How long a commit may take before pages go out without it.
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -174,18 +178,6 @@ pub enum Command {
     Status(oneshot::Sender<Value>),
     /// The courier has room again for messages to this receiver that come after this order.
     Refill(Destination, u64),
-}
-
-/// Who tells people. Implemented by the deliverer, and by a recorder in tests.
-pub trait Courier: Send + Sync {
-    /// Takes messages that are in the outbox; each comes back as [`DeliveryEvent::Delivered`].
-    fn take(&self, messages: Vec<Message>);
-
-    /// Takes messages that could not be written down.
-    fn take_unlogged(&self, messages: Vec<Message>);
-
-    /// Takes what the outbox holds for a destination, as it asked for more.
-    fn refill(&self, to: &Destination, messages: Vec<Message>);
 }
 
 /// Counters of the engine.

@@ -2,14 +2,13 @@
 //!
 //! A request comes in at the door ([`ingest`]), is recognised by its certificate ([`directory`]) and queued for the
 //! [`engine`], the single writer. The engine asks core what it means, writes lines, state and messages in one
-//! transaction ([`store`]), answers, and hands the messages to [`deliver`]. Operators speak to the engine through
+//! transaction ([`store`]), answers, and hands the messages to [`vigie_deliver`]. Operators speak to the engine through
 //! [`operator`], metrics are read from [`metrics`], and [`outside_watch`] tells the world that all of this still works.
 //! What was decided can be decided once more from the log ([`replay`]), which is how a decision is explained.
 
 pub mod acknowledge;
 pub mod app;
 pub mod commands;
-pub mod deliver;
 pub mod directory;
 pub mod engine;
 pub mod identity;

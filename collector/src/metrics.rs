@@ -16,7 +16,6 @@ use vigie_core::{
 };
 
 use crate::{
-    deliver,
     engine::{self, Handle},
     ingest::{self, accept, entries},
     latest::Latest,
@@ -36,7 +35,7 @@ pub struct Sources {
     /// Settings that could not be loaded again.
     pub reloads_failed: Arc<AtomicU64>,
     /// Deliveries, by receiver.
-    pub deliveries: Arc<deliver::Counters>,
+    pub deliveries: Arc<vigie_deliver::Counters>,
     /// Alerts that senders posted.
     pub alerts: Arc<ingest::alerts::Desks>,
     /// Pings to the outside watch.

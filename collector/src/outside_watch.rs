@@ -19,13 +19,13 @@ use std::{
 
 use tracing::{info, warn};
 use vigie_core::time::Elapsed;
+use vigie_deliver::http::{client, parse_url, trust};
 use vigie_platform::{
     clock::{Clock, wait_until},
+    pulse::Pulse,
     settings_file::{ReadSecretError, SecretFile},
     tls::TlsError,
 };
-
-use crate::deliver::http::{client, parse_url, trust};
 
 /// What was last done longer ago than this counts as not done. Far above a slow commit (5 s) and a busy turn, far below
 /// what an outside watch waits before it calls.
@@ -34,12 +34,12 @@ pub const RECENT_MS: u64 = 30_000;
 /// How long one ping may take.
 pub const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// When the collector last did its work, in milliseconds of elapsed time. Begins as never.
+/// When the collector last did its work. Begins as never.
 #[derive(Debug, Default)]
 pub struct Health {
-    stepped_ms: AtomicU64,
-    committed_ms: AtomicU64,
-    delivering_ms: AtomicU64,
+    stepped: Pulse,
+    committed: Pulse,
+    delivering: Arc<Pulse>,
 }
 
 /// What has not been done lately.
@@ -56,37 +56,33 @@ pub enum Trouble {
 impl Health {
     /// The engine has decided, or had nothing to decide.
     pub fn stepped(&self, at: Elapsed) {
-        self.stepped_ms.fetch_max(at.0, Relaxed);
+        self.stepped.beat(at);
     }
 
     /// The engine has committed, or had nothing to commit and no failed commit behind it.
     pub fn committed(&self, at: Elapsed) {
-        self.committed_ms.fetch_max(at.0, Relaxed);
+        self.committed.beat(at);
     }
 
-    /// The deliverer is at work and no receiver fails.
-    pub fn delivering(&self, at: Elapsed) {
-        self.delivering_ms.fetch_max(at.0, Relaxed);
+    /// What beats while the deliverer is at work and no receiver fails. The deliverer knows nothing of the rest.
+    #[must_use]
+    pub fn delivering(&self) -> Arc<Pulse> {
+        Arc::clone(&self.delivering)
     }
 
     /// The first of the three that was not done within [`RECENT_MS`].
     #[must_use]
     pub fn trouble(&self, now: Elapsed) -> Option<Trouble> {
-        if !is_recent(&self.stepped_ms, now) {
+        if !self.stepped.is_recent(now, RECENT_MS) {
             Some(Trouble::NotStepping)
-        } else if !is_recent(&self.committed_ms, now) {
+        } else if !self.committed.is_recent(now, RECENT_MS) {
             Some(Trouble::NotCommitting)
-        } else if !is_recent(&self.delivering_ms, now) {
+        } else if !self.delivering.is_recent(now, RECENT_MS) {
             Some(Trouble::NotDelivering)
         } else {
             None
         }
     }
-}
-
-fn is_recent(last_ms: &AtomicU64, now: Elapsed) -> bool {
-    let last_ms = last_ms.load(Relaxed);
-    last_ms != 0 && now.since_ms(Elapsed(last_ms)) <= RECENT_MS
 }
 
 /// What became of pings, for metrics.
@@ -98,6 +94,15 @@ pub struct Counters {
     pub failed: AtomicU64,
     /// Not sent, because the collector does not do its work.
     pub withheld: AtomicU64,
+}
+
+/// `[outside_watch]`: a service elsewhere that calls somebody when the collector's pings stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Holds the address, which is itself the secret.
+    pub url_file: SecretFile,
+    /// From one ping to the next.
+    pub every: Duration,
 }
 
 /// The outside watch as it is set.
@@ -159,20 +164,20 @@ impl OutsideWatch {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(
-        url_file: &SecretFile,
-        every: Duration,
+        config: &Config,
         health: Arc<Health>,
         clock: Arc<dyn Clock>,
         counters: Arc<Counters>,
     ) -> Result<Self, OpenError> {
-        let secret = url_file
+        let secret = config
+            .url_file
             .read()
             .map_err(|source| OpenError::Secret { source })?;
         let url = secret
             .expose_str()
             .and_then(parse_url)
             .ok_or_else(|| OpenError::Url {
-                path: url_file.path().to_owned(),
+                path: config.url_file.path().to_owned(),
             })?;
         let tls = trust(url.scheme(), None).map_err(|source| OpenError::Trust { source })?;
         let client = client(tls)
@@ -182,7 +187,7 @@ impl OutsideWatch {
         Ok(Self {
             url,
             client,
-            every,
+            every: config.every,
             health,
             clock,
             counters,

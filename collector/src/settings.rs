@@ -5,8 +5,9 @@
 //! and no alert may be left without a receiver. All mistakes of all files are told in one run. Only what is built is
 //! accepted; every other key is refused, so that nobody relies on a calendar or a channel that does nothing.
 //!
-//! What decides goes into [`Rules`], which are plain data and are kept beside the log; addresses and secrets stay here,
-//! and so do the time zones, which the rules only name ([`Settings::ground`], [`Settings::destinations`]).
+//! Each part of the collector owns the type of its own settings, and is built from it; this one fills them all, and no part
+//! knows it. What decides goes into [`Rules`], which are plain data and are kept beside the log; addresses and secrets stay
+//! here, and so do the time zones, which the rules only name ([`Settings::ground`], [`Settings::destinations`]).
 //! Secrets are files, looked at once to see that they can be read, and never kept. Reading is synchronous: a reload calls
 //! [`load`] from a blocking task. It writes nothing and can be dropped at any point.
 
@@ -21,14 +22,11 @@ use std::{
     time::Duration,
 };
 
-use jiff::tz::TimeZone;
-use serde::Serialize;
 use vigie_core::{
-    digest::Digest,
-    id::{CalendarName, GroupName, PersonName, ReceiverName, RotaName, ServiceName},
+    id::{PersonName, ReceiverName},
     reason::message::Language,
 };
-use vigie_decide::{destination::Destination, routing::Ground, rules::Rules, zones::Zones};
+use vigie_decide::{routing::Ground, rules::Rules, zones::Zones};
 use vigie_platform::{
     scrape_guard::ScrapeGuard,
     settings_file::{
@@ -38,29 +36,25 @@ use vigie_platform::{
     tls::load_certificates,
 };
 
-use crate::{identity::authority::ServerNames, zones};
+use crate::{identity::authority::ServerNames, outside_watch, probes::ProbeTarget, zones};
 
 mod acknowledge;
 mod calendars;
 mod channels;
 mod coverage;
+mod destinations;
 mod ingest;
 mod maintenance;
 mod people;
 mod receivers;
 mod routes;
 mod rules;
+mod summary;
 
-pub use acknowledge::{Acknowledge, AcknowledgeTls};
-pub(crate) use channels::is_token_text;
-pub use channels::{
-    AcceptedWhen, AlertmanagerApi, Contact, ContactWay, Detail, Email, Encoding, HttpContact,
-    HttpGateway, HttpMethod, Login, MailAddress, Mattermost, MattermostContact, Ntfy, NtfyContact,
-    Pagerduty, Placeholder, Smtp, SmtpTls, Template, To,
-};
 pub use ingest::Ingest;
 pub use people::Person;
-pub use receivers::{Receiver, Way, Webhook, WebhookAddress, WebhookFormat};
+pub use receivers::{Receiver, Way};
+pub use summary::Summary;
 
 /// Where the settings are, unless `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/vigie/collector.toml";
@@ -120,7 +114,7 @@ pub struct Settings {
     /// How long a node may be unheard; also in [`Settings::rules`].
     pub silent_after: Duration,
     /// Who is pinged while the collector decides and delivers.
-    pub outside_watch: Option<OutsideWatch>,
+    pub outside_watch: Option<outside_watch::Config>,
     /// What the collector itself tries to reach before it calls a site cut off.
     pub probes: Vec<ProbeTarget>,
     /// How much samples may cost.
@@ -134,100 +128,9 @@ pub struct Settings {
     /// How the people of the rules are reached; the same names as `rules.people`.
     pub people: BTreeMap<PersonName, Person>,
     /// Where links in messages are answered; `None`: there are no links.
-    pub acknowledge: Option<Acknowledge>,
+    pub acknowledge: Option<crate::acknowledge::config::Config>,
     /// What is allowed, but hardly meant.
     pub warnings: Vec<Mistake>,
-}
-
-/// One destination of messages, with what telling it needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told<'s> {
-    /// Which.
-    pub destination: Destination,
-    /// By what.
-    pub by: By<'s>,
-    /// Language of all that is in words.
-    pub language: Language,
-    /// The zone in which times are told; `None`: UTC.
-    pub zone: Option<&'s TimeZone>,
-}
-
-/// By what a destination is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum By<'s> {
-    /// A webhook of the receiver's own.
-    Webhook(&'s Webhook),
-    /// A channel.
-    Contact(&'s Contact),
-}
-
-impl By<'_> {
-    /// How much it is told.
-    #[must_use]
-    pub const fn detail(self) -> Detail {
-        match self {
-            Self::Webhook(webhook) => webhook.detail,
-            Self::Contact(contact) => contact.detail,
-        }
-    }
-}
-
-/// `[outside_watch]`: a service elsewhere that calls somebody when the collector's pings stop.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OutsideWatch {
-    /// Holds the address, which is itself the secret.
-    pub url_file: SecretFile,
-    /// From one ping to the next.
-    pub every: Duration,
-}
-
-/// One `host:port` that the collector itself tries to reach.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ProbeTarget {
-    /// A DNS name or an IP address, without brackets.
-    pub host: String,
-    /// From 1 on.
-    pub port: u16,
-}
-
-/// The text is no `host:port`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a probe is a DNS name or an IP address, `:` and a port")]
-pub struct NotAProbeTarget;
-
-impl FromStr for ProbeTarget {
-    type Err = NotAProbeTarget;
-
-    fn from_str(text: &str) -> Result<Self, NotAProbeTarget> {
-        let (host, port) = text.rsplit_once(':').ok_or(NotAProbeTarget)?;
-        let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
-        let port = port.parse().ok().filter(|port| *port > 0 && is_number);
-        let bare = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'));
-        let is_valid = match bare {
-            Some(host) => host.parse::<std::net::Ipv6Addr>().is_ok(),
-            // Without brackets nobody knows where an IPv6 address ends.
-            None => !host.contains(':') && ServerNames::parse([host]).is_ok(),
-        };
-        match port {
-            Some(port) if is_valid => Ok(Self {
-                host: bare.unwrap_or(host).to_owned(),
-                port,
-            }),
-            _ => Err(NotAProbeTarget),
-        }
-    }
-}
-
-impl fmt::Display for ProbeTarget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
 }
 
 /// Reads and judges `file`, the `conf.d/*.toml` beside it and those of `variables` that begin with `VIGIE__`.
@@ -255,204 +158,6 @@ impl Settings {
             rules: Arc::new(self.rules.clone()),
             zones: self.zones.clone(),
         }
-    }
-
-    /// Every destination that messages can have: receivers with one way of their own, and each contact of each person.
-    pub fn destinations(&self) -> impl Iterator<Item = Told<'_>> {
-        let receivers = self.receivers.iter().filter_map(|(name, receiver)| {
-            let by = match &receiver.way {
-                Way::Webhook(webhook) => By::Webhook(webhook),
-                Way::Contact(contact) => By::Contact(contact),
-                Way::Steps => return None,
-            };
-            Some(Told {
-                destination: Destination::Receiver(name.clone()),
-                by,
-                language: receiver.language.unwrap_or(self.language),
-                zone: self.zone_of(name),
-            })
-        });
-        let people = self.people.iter().flat_map(|(name, person)| {
-            let callers: Vec<&ReceiverName> = self.callers_of(name).collect();
-            let of_callers = callers
-                .iter()
-                .find_map(|receiver| self.receivers.get(*receiver)?.language);
-            let language = person.language.or(of_callers).unwrap_or(self.language);
-            let zone = match callers.first() {
-                Some(receiver) => self.zone_of(receiver),
-                None => self.usual_zone(),
-            };
-            person.contacts.iter().map(move |contact| Told {
-                destination: Destination::Person {
-                    person: name.clone(),
-                    channel: contact.channel.clone(),
-                },
-                by: By::Contact(contact),
-                language,
-                zone,
-            })
-        });
-        receivers.chain(people)
-    }
-
-    /// The zone in which a receiver is told times: of its calendar, else of the first rota that its steps ask, else the
-    /// one that is usual in these settings. `None`: UTC.
-    #[must_use]
-    pub fn zone_of(&self, receiver: &ReceiverName) -> Option<&TimeZone> {
-        let receiver = self.rules.receivers.get(receiver);
-        let calendar = receiver.and_then(|receiver| receiver.calendar.as_ref());
-        let steps = receiver.into_iter().flat_map(|receiver| &receiver.steps);
-        let rota = steps.filter_map(|step| step.rota.as_ref()).next();
-        calendar
-            .and_then(|calendar| self.zone_of_calendar(calendar))
-            .or_else(|| self.zone_of_rota(rota?))
-            .or_else(|| self.usual_zone())
-    }
-
-    /// The zone of the first calendar by name, else of the first rota, else whichever the rules name at all.
-    fn usual_zone(&self) -> Option<&TimeZone> {
-        let calendar = self.rules.calendars.keys().next();
-        let rota = self.rules.rotas.keys().next();
-        calendar
-            .and_then(|calendar| self.zone_of_calendar(calendar))
-            .or_else(|| self.zone_of_rota(rota?))
-            .or_else(|| self.zones.first().map(|(_, zone)| zone))
-    }
-
-    fn zone_of_calendar(&self, calendar: &CalendarName) -> Option<&TimeZone> {
-        self.zones
-            .find(&self.rules.calendars.get(calendar)?.time_zone)
-    }
-
-    fn zone_of_rota(&self, rota: &RotaName) -> Option<&TimeZone> {
-        self.zones
-            .find(&self.rules.rotas.get(rota)?.handoff.time_zone)
-    }
-
-    /// The receivers whose steps can tell a person, by name.
-    fn callers_of<'s>(&'s self, person: &'s PersonName) -> impl Iterator<Item = &'s ReceiverName> {
-        let is_on = |rota: &RotaName| {
-            self.rules.rotas.get(rota).is_some_and(|rota| {
-                rota.people.contains(person)
-                    || rota.overrides.iter().any(|one| one.person == *person)
-            })
-        };
-        self.rules
-            .receivers
-            .iter()
-            .filter_map(move |(name, receiver)| {
-                let tells = receiver.steps.iter().any(|step| {
-                    step.people.contains(person) || step.rota.as_ref().is_some_and(is_on)
-                });
-                tells.then_some(name)
-            })
-    }
-
-    /// What `check-config` shows.
-    #[must_use]
-    pub fn summary(&self) -> Summary<'_> {
-        Summary {
-            listen: self.listen,
-            metrics_listen: self.metrics_listen,
-            metrics_scheme: self.scrape.scheme(),
-            data_dir: &self.data_dir,
-            rules_sha256: self.rules.digest(),
-            has_outside_watch: self.outside_watch.is_some(),
-            nodes: self
-                .rules
-                .groups
-                .values()
-                .flat_map(|group| &group.nodes)
-                .collect::<BTreeSet<_>>()
-                .len(),
-            services: self.rules.services.keys().collect(),
-            groups: self.rules.groups.keys().collect(),
-            receivers: self.receivers.keys().collect(),
-            routes: self.rules.routes.len(),
-            calendars: self.rules.calendars.keys().collect(),
-            people: self.rules.people.len(),
-            rotas: self.rules.rotas.keys().collect(),
-            maintenance: self.rules.maintenance.len(),
-            acknowledge: self.acknowledge.as_ref().map(|links| links.url.as_str()),
-            warnings: self.warnings.iter().map(ToString::to_string).collect(),
-        }
-    }
-}
-
-/// What `check-config` shows of settings without mistakes: JSON through `serde`, lines through `Display`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Summary<'s> {
-    /// Where agents are answered.
-    pub listen: SocketAddr,
-    /// Where the collector's own metrics are shown.
-    pub metrics_listen: SocketAddr,
-    /// Whether they are shown over `http` or `https`.
-    pub metrics_scheme: &'static str,
-    /// Where the log and the state live.
-    pub data_dir: &'s Path,
-    /// The digest under which the log will name these rules.
-    pub rules_sha256: Digest,
-    /// Whether somebody outside notices when the collector stops.
-    pub has_outside_watch: bool,
-    /// How many nodes are in a group.
-    pub nodes: usize,
-    /// The declared services.
-    pub services: Vec<&'s ServiceName>,
-    /// The groups.
-    pub groups: Vec<&'s GroupName>,
-    /// Who can be told.
-    pub receivers: Vec<&'s ReceiverName>,
-    /// How many routes there are.
-    pub routes: usize,
-    /// When teams are at work.
-    pub calendars: Vec<&'s CalendarName>,
-    /// How many people can be on call.
-    pub people: usize,
-    /// Who is on call.
-    pub rotas: Vec<&'s RotaName>,
-    /// How many windows of maintenance there are.
-    pub maintenance: usize,
-    /// How the links begin by which people say that they are on it.
-    pub acknowledge: Option<&'s str>,
-    /// What is allowed, but hardly meant.
-    pub warnings: Vec<String>,
-}
-
-impl fmt::Display for Summary<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fn listed<T: fmt::Display>(names: &[T]) -> String {
-            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-            if names.is_empty() {
-                return "none".to_owned();
-            }
-            names.join(", ")
-        }
-        let watch = if self.has_outside_watch { "yes" } else { "no" };
-        writeln!(f, "agents     {}", self.listen)?;
-        writeln!(
-            f,
-            "metrics    {}://{}/metrics",
-            self.metrics_scheme, self.metrics_listen
-        )?;
-        writeln!(f, "data       {}", self.data_dir.display())?;
-        writeln!(f, "watched    {watch}")?;
-        writeln!(f, "services   {}", listed(&self.services))?;
-        writeln!(f, "groups     {}", listed(&self.groups))?;
-        writeln!(f, "nodes      {}", self.nodes)?;
-        writeln!(f, "receivers  {}", listed(&self.receivers))?;
-        writeln!(f, "calendars  {}", listed(&self.calendars))?;
-        writeln!(f, "rotas      {}", listed(&self.rotas))?;
-        writeln!(f, "people     {}", self.people)?;
-        writeln!(f, "windows    {}", self.maintenance)?;
-        writeln!(f, "links      {}", self.acknowledge.unwrap_or("none"))?;
-        match self.routes {
-            0 => write!(f, "routes     none: nobody is told of any alert")?,
-            routes => write!(f, "routes     {routes}")?,
-        }
-        for warning in &self.warnings {
-            write!(f, "\nwarning    {warning}")?;
-        }
-        Ok(())
     }
 }
 
@@ -688,14 +393,14 @@ fn at_most<T>(items: Vec<T>, max: usize) -> Result<Vec<T>, Complaint> {
     ))
 }
 
-fn read_outside_watch(section: Section<'_>) -> Option<OutsideWatch> {
+fn read_outside_watch(section: Section<'_>) -> Option<outside_watch::Config> {
     let url_file = section.secret_file("url_file").try_map(readable).required();
     let every = section
         .duration("every")
         .within(WATCH_EVERY_MIN..=WATCH_EVERY_MAX)
         .or(WATCH_EVERY_DEFAULT);
     section.finish();
-    Some(OutsideWatch {
+    Some(outside_watch::Config {
         url_file: url_file?,
         every,
     })

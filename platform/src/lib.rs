@@ -6,6 +6,8 @@ pub mod clock;
 pub mod disk;
 pub mod file_watch;
 pub mod process;
+pub mod pulse;
+pub mod random;
 pub mod scrape_guard;
 pub mod settings_file;
 pub mod slot_file;

@@ -30,7 +30,7 @@ use std::{
     time::Duration,
 };
 
-use aws_lc_rs::{constant_time, hmac, rand};
+use aws_lc_rs::{constant_time, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use vigie_core::{digest::Digest, id::NAME_LEN_MAX, time::Wall};
 use vigie_decide::{
@@ -40,6 +40,7 @@ use vigie_decide::{
 use vigie_platform::{
     atomic_file::{self, ReplaceError},
     disk::RealDisk,
+    random,
 };
 
 /// The path under which tokens stand.
@@ -220,7 +221,7 @@ impl Links {
             Err(source) => return Err(unread(source)),
             Ok(None) => {
                 let mut key = vec![0; KEY_LEN];
-                rand::fill(&mut key).map_err(|_| LinkKeyError::Generate)?;
+                random::fill(&mut key).map_err(|_| LinkKeyError::Generate)?;
                 atomic_file::replace(&RealDisk, &path, &key, KEY_MODE)
                     .map_err(|source| LinkKeyError::Keep { source })?;
                 key

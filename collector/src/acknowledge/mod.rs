@@ -14,6 +14,7 @@
 //! acknowledge what it was told, and nothing more. Tokens are not logged. Nothing is kept here; dropping the future closes
 //! everything, and an acknowledgement under way is then in the log or not, as its page would have said.
 
+pub mod config;
 pub mod link;
 mod page;
 
@@ -53,12 +54,12 @@ use vigie_platform::{
 };
 
 use self::{
+    config::{Config, TlsFiles},
     link::{LinkRefused, Linked, Links, PATH},
     page::{Page, Row, Said},
 };
 use crate::{
     engine::{Handle, Refusal},
-    settings::{self, AcknowledgeTls},
     status::{NotTold, ToldAlert, told_by},
 };
 
@@ -166,7 +167,7 @@ impl<D: Desk> Acknowledge<D> {
     /// # Errors
     /// When the system refuses the port, or certificate and key cannot be used.
     pub async fn bind(
-        settings: &settings::Acknowledge,
+        settings: &Config,
         links: Arc<Links>,
         desk: D,
         clock: Arc<dyn Clock>,
@@ -233,7 +234,7 @@ impl<D: Desk> Acknowledge<D> {
     }
 }
 
-fn tls_config(tls: &AcknowledgeTls) -> Result<ServerConfig, BindError> {
+fn tls_config(tls: &TlsFiles) -> Result<ServerConfig, BindError> {
     let error = |source| BindError::Tls { source };
     let chain = load_certificates(&tls.certificate_file).map_err(error)?;
     let pem = tls

@@ -134,8 +134,8 @@ struct Fixture {
     _dir: tempfile::TempDir,
 }
 
-fn settings(url: &str, tls: Option<AcknowledgeTls>) -> settings::Acknowledge {
-    settings::Acknowledge {
+fn settings(url: &str, tls: Option<TlsFiles>) -> Config {
+    Config {
         listen: "127.0.0.1:0".parse().unwrap(),
         url: url.to_owned(),
         tls,
@@ -465,7 +465,7 @@ async fn over_tls_the_page_is_the_same() {
     std::fs::write(&key_file, key.serialize_pem()).unwrap();
     std::fs::set_permissions(&key_file, std::fs::Permissions::from_mode(0o600)).unwrap();
     let links = Arc::new(Links::open(dir.path(), "https://localhost", LASTS).unwrap());
-    let tls = AcknowledgeTls {
+    let tls = TlsFiles {
         certificate_file,
         key_file: SecretFile::at(key_file),
     };

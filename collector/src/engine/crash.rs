@@ -41,16 +41,14 @@ use vigie_decide::{
     mute::SilenceMatch,
     rules::Rules,
 };
+use vigie_deliver::{Report, Target};
 
 use self::world::{
     Accepted, CutStore, Dice, Disk, DiskTrouble, Life, MOMENTS, Moment, ProviderTrouble, Providers,
     Time, Trouble, Wire,
 };
 use super::*;
-use crate::{
-    deliver::{self, Report, target::Target},
-    zones,
-};
+use crate::zones;
 
 /// Seeds with a disk in memory, and with a real one: each crashes at two points on average, and once more before the
 /// morning.
@@ -398,11 +396,11 @@ impl Run {
             let is_paced = to.to_string() != "machine";
             Target::stand_in(to, Arc::new(wire), is_paced)
         });
-        let health = Arc::default();
-        let (deliverer, delivery, mut reports) = deliver::build(deliver::Parts {
+        let health = Arc::new(Health::default());
+        let (deliverer, delivery, mut reports) = vigie_deliver::build(vigie_deliver::Parts {
             targets: targets.into(),
             clock: Arc::clone(&clock) as _,
-            health: Arc::clone(&health),
+            pulse: health.delivering(),
             jitter: || 0x9e37_79b9_7f4a_7c15,
         });
         let (_, probes) = watch::channel(None);

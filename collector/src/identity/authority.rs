@@ -27,7 +27,10 @@ use vigie_core::{
     digest::{Digest, to_hex},
     time::Wall,
 };
-use vigie_platform::tls::{SecretKey, TlsError, parse_certificates};
+use vigie_platform::{
+    random,
+    tls::{SecretKey, TlsError, parse_certificates},
+};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Life of a CA: ten years. Its replacement is a matter of bundles (old and new), not of this date.
@@ -315,7 +318,7 @@ impl fmt::Debug for Authority {
 /// A serial number of 127 random bits (RFC 5280 §4.1.2.2 wants it positive and at most 20 bytes), and its hexadecimal.
 pub(super) fn serial() -> Result<(SerialNumber, String), AuthorityError> {
     let mut bytes = [0_u8; 16];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| AuthorityError::Random)?;
+    random::fill(&mut bytes).map_err(|_| AuthorityError::Random)?;
     // Neither negative nor shorter than it looks.
     bytes[0] = bytes[0] & 0x7f | 0x40;
     Ok((SerialNumber::from(bytes.to_vec()), to_hex(&bytes)))

@@ -43,6 +43,7 @@ use vigie_core::{
 use vigie_platform::{
     atomic_file::{self, ReplaceError},
     disk::RealDisk,
+    random,
     tls::{HotCredential, SecretKey, TlsError, parse_certificates, provider},
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -344,8 +345,8 @@ impl Pki {
     /// When `url` is not `https://host[:port]`, or the system gives no random bytes.
     pub fn make_token(&self, url: &str) -> Result<JoinToken, MakeTokenError> {
         let (mut id, mut secret) = ([0_u8; 8], [0_u8; 32]);
-        aws_lc_rs::rand::fill(&mut id).map_err(|_| MakeTokenError::Random)?;
-        aws_lc_rs::rand::fill(&mut secret).map_err(|_| MakeTokenError::Random)?;
+        random::fill(&mut id).map_err(|_| MakeTokenError::Random)?;
+        random::fill(&mut secret).map_err(|_| MakeTokenError::Random)?;
         JoinToken::new(
             &vigie_core::digest::to_hex(&id),
             TokenSecret::from_random(secret),

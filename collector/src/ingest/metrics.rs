@@ -42,6 +42,7 @@ use vigie_core::{
     remote_write::{Batch, Malformed, Version},
     time::Now,
 };
+use vigie_platform::random;
 
 use super::{
     Ingest,
@@ -49,10 +50,7 @@ use super::{
     entries::{self, note_impostor},
     refuse, senders,
 };
-use crate::{
-    deliver::random,
-    latest::{Applied, Origin, Refusal},
-};
+use crate::latest::{Applied, Origin, Refusal};
 
 mod body;
 mod intake;
@@ -529,7 +527,7 @@ impl Refused {
                     StatusCode::TOO_MANY_REQUESTS,
                     "too many requests under way: send one at a time, or fewer bytes".to_owned(),
                 );
-                let after = RETRY_AFTER_S + random() % RETRY_SPREAD_S;
+                let after = RETRY_AFTER_S + random::drawn() % RETRY_SPREAD_S;
                 let headers = response.headers_mut();
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(after));
                 (ending, response)

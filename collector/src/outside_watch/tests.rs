@@ -21,11 +21,11 @@ fn health_names_what_was_not_done_lately() {
     assert_eq!(health.trouble(START), Some(Trouble::NotCommitting));
     health.committed(START);
     assert_eq!(health.trouble(START), Some(Trouble::NotDelivering));
-    health.delivering(START);
+    health.delivering().beat(START);
     assert_eq!(health.trouble(START.plus_ms(RECENT_MS)), None);
     let late = START.plus_ms(RECENT_MS + 1);
     health.stepped(late);
-    health.delivering(late);
+    health.delivering().beat(late);
     assert_eq!(health.trouble(late), Some(Trouble::NotCommitting));
 }
 
@@ -50,11 +50,13 @@ async fn pings_go_out_while_the_collector_works_and_stop_when_it_does_not() {
     let works = |clock: &ManualClock| {
         health.stepped(clock.elapsed());
         health.committed(clock.elapsed());
-        health.delivering(clock.elapsed());
+        health.delivering().beat(clock.elapsed());
     };
     let watch = OutsideWatch::open(
-        &secret(&dir, &url),
-        Duration::from_secs(60),
+        &Config {
+            url_file: secret(&dir, &url),
+            every: Duration::from_secs(60),
+        },
         Arc::clone(&health),
         Arc::clone(&clock) as _,
         Arc::clone(&counters),
@@ -80,7 +82,7 @@ async fn pings_go_out_while_the_collector_works_and_stop_when_it_does_not() {
     // Nothing is committed any more.
     clock.advance(Duration::from_secs(60));
     health.stepped(clock.elapsed());
-    health.delivering(clock.elapsed());
+    health.delivering().beat(clock.elapsed());
     while counters.withheld.load(Relaxed) < 1 {
         tokio::task::yield_now().await;
     }
@@ -94,14 +96,11 @@ fn an_address_that_is_none_is_refused_without_being_shown() {
     let dir = tempfile::tempdir().unwrap();
     let open = |text: &str| {
         let clock = Arc::new(ManualClock::at(Now::default()));
-        let every = Duration::from_secs(60);
-        OutsideWatch::open(
-            &secret(&dir, text),
-            every,
-            Arc::default(),
-            clock,
-            Arc::default(),
-        )
+        let config = Config {
+            url_file: secret(&dir, text),
+            every: Duration::from_secs(60),
+        };
+        OutsideWatch::open(&config, Arc::default(), clock, Arc::default())
     };
     let error = open("s3cret").err().unwrap();
     assert!(matches!(error, OpenError::Url { .. }));

@@ -1,9 +1,9 @@
-//! Serves the metrics port: connections in, each request with what the guard in force demands of it.
+//! Opens and serves the metrics port: connections in, each request with what the guard in force demands of it.
 //!
 //! A few connections at a time, each with deadlines, so that whoever hangs uses up nothing. When another guard comes into
 //! force, requests are judged by it at once and connections end in order. Dropping the future closes everything.
 
-use std::{convert::Infallible, pin::pin, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -13,10 +13,16 @@ use axum::{
 use http::{HeaderValue, Request, StatusCode, header};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{sync::Semaphore, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 use tower_service::Service as _;
 use tracing::debug;
 use vigie_platform::scrape_guard::{Accepted, CHALLENGE, GuardedListener, ScrapeGuard, replaced};
+
+use super::{Pages, router};
 
 /// Connections at a time. A Prometheus pair keeps one for each page it reads often; the rest queue in the kernel.
 const CONNECTIONS_MAX: usize = 512;
@@ -30,8 +36,74 @@ const CONNECTION_MAX: Duration = Duration::from_secs(3_600);
 /// A page is read and written in pieces of this size.
 const BUFFER_LEN: usize = 16 * 1024;
 
-/// Serves `routes` until dropped.
-pub async fn serve(mut listener: GuardedListener, routes: Router) {
+/// The port cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+pub struct BindError {
+    address: SocketAddr,
+    #[source]
+    source: io::Error,
+}
+
+/// The port, bound and not yet served.
+pub struct Port {
+    listener: GuardedListener,
+    address: Option<SocketAddr>,
+    routes: Router,
+}
+
+/// What those must show who read the port, replaced while it is served.
+pub struct Guard(watch::Sender<Arc<ScrapeGuard>>);
+
+impl Guard {
+    /// Puts another guard in force. The same one again changes nothing, and ends no connection.
+    pub fn replace(&self, guard: &ScrapeGuard) {
+        self.0.send_if_modified(|in_force| {
+            let is_other = **in_force != *guard;
+            if is_other {
+                *in_force = Arc::new(guard.clone());
+            }
+            is_other
+        });
+    }
+}
+
+impl Port {
+    /// Opens the port. `pages` makes what it serves from where it is.
+    ///
+    /// # Errors
+    /// When the system refuses the address.
+    pub async fn bind(
+        address: SocketAddr,
+        guard: ScrapeGuard,
+        pages: impl FnOnce(SocketAddr) -> Pages,
+    ) -> Result<(Self, Guard), BindError> {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| BindError { address, source })?;
+        let local = listener.local_addr().ok();
+        let (guard, in_force) = watch::channel(Arc::new(guard));
+        let port = Self {
+            listener: GuardedListener::new(listener, in_force),
+            address: local,
+            routes: router(Arc::new(pages(local.unwrap_or(address)))),
+        };
+        Ok((port, Guard(guard)))
+    }
+
+    /// Where it listens, if the system says so.
+    #[must_use]
+    pub const fn local_address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// Serves until dropped.
+    pub async fn serve(self) {
+        serve(self.listener, self.routes).await;
+    }
+}
+
+async fn serve(mut listener: GuardedListener, routes: Router) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {

@@ -2,14 +2,15 @@
 //!
 //! The port serves nothing else. Other machines reach it through TLS only: whoever can read a link can stop a page.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use vigie_platform::{
-    settings_file::{SecretFile, Section, Url},
+    settings_file::{Section, Url},
     tls::load_certificates,
 };
 
 use super::{Complaint, address, readable, with_cause};
+use crate::acknowledge::config::{Config, TlsFiles};
 
 /// Shorter than this, a link would be dead before somebody has found their glasses.
 const LASTS_MIN: Duration = Duration::from_secs(10 * 60);
@@ -24,32 +25,8 @@ const EXPIRES_MIN: Duration = Duration::from_secs(10 * 60);
 /// Whoever is on it for longer hands it over.
 const EXPIRES_MAX: Duration = Duration::from_secs(7 * 86_400);
 
-/// `[acknowledge]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Acknowledge {
-    /// Where the links are answered.
-    pub listen: SocketAddr,
-    /// How the links begin, as people reach them: scheme, host and path, without a slash at the end.
-    pub url: String,
-    /// What the port speaks TLS with; `None`: it is on this machine, behind a server of the house.
-    pub tls: Option<AcknowledgeTls>,
-    /// How long a link is good.
-    pub lasts: Duration,
-    /// How long an acknowledgement counts before the steps go on; `None`: until the alert ends.
-    pub expires: Option<Duration>,
-}
-
-/// `tls = { … }`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AcknowledgeTls {
-    /// Its certificate, with the chain up to its CA, as PEM.
-    pub certificate_file: PathBuf,
-    /// The key that belongs to it, as PEM.
-    pub key_file: SecretFile,
-}
-
 /// `Some(None)`: nobody wrote it; `None`: with a mistake.
-pub(super) fn read(root: &Section<'_>, others: &[SocketAddr]) -> Option<Option<Acknowledge>> {
+pub(super) fn read(root: &Section<'_>, others: &[SocketAddr]) -> Option<Option<Config>> {
     let Some(section) = root.sub("acknowledge") else {
         return (!root.has("acknowledge")).then_some(None);
     };
@@ -103,7 +80,7 @@ pub(super) fn read(root: &Section<'_>, others: &[SocketAddr]) -> Option<Option<A
         Some(tls) => Some(tls?),
         None => None,
     };
-    Some(Some(Acknowledge {
+    Some(Some(Config {
         listen: listen?,
         url: base(&url?),
         tls,
@@ -116,7 +93,7 @@ fn base(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-fn read_tls(section: Section<'_>) -> Option<AcknowledgeTls> {
+fn read_tls(section: Section<'_>) -> Option<TlsFiles> {
     let certificate_file = section
         .path("certificate_file")
         .try_map(|path| match load_certificates(&path) {
@@ -129,7 +106,7 @@ fn read_tls(section: Section<'_>) -> Option<AcknowledgeTls> {
         .required();
     let key_file = section.secret_file("key_file").try_map(readable).required();
     section.finish();
-    Some(AcknowledgeTls {
+    Some(TlsFiles {
         certificate_file: certificate_file?,
         key_file: key_file?,
     })

@@ -7,21 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use vigie_core::id::ChannelName;
+use vigie_deliver::config::{
+    AlertmanagerApi, Contact, ContactWay, Detail, Email, HttpContact, HttpGateway, MailAddress,
+    Mattermost, MattermostContact, Ntfy, NtfyContact, Pagerduty, Smtp,
+};
 use vigie_platform::settings_file::{Complaint, Mistake, Section};
 
-pub(crate) use self::http::{is_token_text, url_secret};
-pub use self::{
-    http::{
-        AcceptedWhen, AlertmanagerApi, HttpContact, HttpGateway, HttpMethod, Mattermost,
-        MattermostContact, Ntfy, NtfyContact, Pagerduty, To,
-    },
-    mail::{Email, Login, MailAddress, Smtp, SmtpTls},
-    template::{Encoding, Placeholder, Template},
-};
+pub(super) use self::http::url_secret;
 
 mod http;
 mod mail;
-mod template;
 #[cfg(test)]
 mod tests;
 
@@ -33,55 +28,6 @@ const CONTACTS_MAX: usize = 8;
 
 /// The longest `to` of an HTTP gateway, in characters.
 const TO_LEN_MAX: usize = 200;
-
-/// How much a channel tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Detail {
-    /// Everything that is known.
-    #[default]
-    Full,
-    /// Number, service, state, since and link: for what leaves the perimeter of health data.
-    Minimal,
-}
-
-/// One destination's part of a channel: by what it is told, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Contact {
-    /// Which channel.
-    pub channel: ChannelName,
-    /// All that telling needs.
-    pub way: ContactWay,
-    /// How much is told.
-    pub detail: Detail,
-}
-
-/// By what a destination is told, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ContactWay {
-    /// A mail.
-    Email(Email),
-    /// A gateway for text messages or calls.
-    Http(Box<HttpContact>),
-    /// A topic of ntfy.
-    Ntfy(NtfyContact),
-    /// A chat with incoming webhooks in the manner of Slack and Mattermost.
-    Mattermost(MattermostContact),
-    /// A service of PagerDuty, or of whoever understands its Events API v2.
-    Pagerduty(Pagerduty),
-    /// An Alertmanager.
-    Alertmanager(AlertmanagerApi),
-}
-
-impl ContactWay {
-    /// Whether it has a place for a digest. For the others one becomes an alert that is only for information.
-    #[must_use]
-    pub const fn is_for_people(&self) -> bool {
-        match self {
-            Self::Email(_) | Self::Http(_) | Self::Ntfy(_) | Self::Mattermost(_) => true,
-            Self::Pagerduty(_) | Self::Alertmanager(_) => false,
-        }
-    }
-}
 
 /// A channel, before anybody is told by it.
 #[derive(Debug, Clone)]

@@ -15,13 +15,10 @@ use vigie_core::{
     reason::message::Language,
 };
 use vigie_decide::rota::{Handoff, Override, Rota};
+use vigie_deliver::config::Contact;
 use vigie_platform::settings_file::{Complaint, LoadedSettings, Section};
 
-use super::{
-    as_complaint, at_most,
-    channels::{Channels, Contact},
-    language, time_zone,
-};
+use super::{as_complaint, at_most, channels::Channels, language, time_zone};
 
 /// People of one rota: more is a list of the whole house.
 const TURNS_MAX: usize = 100;

@@ -6,7 +6,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::PathBuf,
     time::Duration,
 };
 
@@ -15,10 +14,11 @@ use vigie_core::{
     reason::message::Language,
 };
 use vigie_decide::rules::{self, Step};
-use vigie_platform::settings_file::{Complaint, LoadedSettings, Place, SecretFile, Section, Url};
+use vigie_deliver::config::{Address, Contact, Webhook, WebhookFormat};
+use vigie_platform::settings_file::{Complaint, LoadedSettings, Place, Section, Url};
 
 use super::{
-    channels::{self, Channels, Contact, Detail},
+    channels::{self, Channels},
     each_once, is_this_machine, language, milliseconds,
     people::{People, Rotas},
     readable, trusted,
@@ -54,39 +54,6 @@ pub enum Way {
     Contact(Contact),
     /// People, step by step: [`rules::Receiver::steps`].
     Steps,
-}
-
-/// `webhook = { … }`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Webhook {
-    /// Where messages are posted.
-    pub address: WebhookAddress,
-    /// What a message looks like.
-    pub format: WebhookFormat,
-    /// How much is told.
-    pub detail: Detail,
-    /// Holds one header line, `Name: value`, that goes with every message.
-    pub header_file: Option<SecretFile>,
-    /// Certificate authorities trusted instead of those of the system, as PEM.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// The address of a webhook.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WebhookAddress {
-    /// Written in the settings; holds no secret.
-    Url(Url),
-    /// The whole address is a secret and stands in this file.
-    SecretUrl(SecretFile),
-}
-
-/// What a webhook is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WebhookFormat {
-    /// vigie's own message.
-    Vigie,
-    /// What receivers of Alertmanager's webhook understand (version 4).
-    Alertmanager,
 }
 
 /// What routes must know of a receiver, whatever mistakes are in its table.
@@ -443,7 +410,7 @@ fn read_webhook(section: Section<'_>) -> Option<Webhook> {
         .or(WebhookFormat::Vigie);
     let detail = channels::read_detail(&section);
     let address = read_webhook_address(&section);
-    if let Some(WebhookAddress::Url(url)) = &address
+    if let Some((_, Some(url))) = &address
         && url.scheme() == "http"
     {
         let tells_a_secret = section.has("header_file") && !is_this_machine(url.host());
@@ -457,8 +424,9 @@ fn read_webhook(section: Section<'_>) -> Option<Webhook> {
         }
     }
     section.finish();
+    let (address, _) = address?;
     Some(Webhook {
-        address: address?,
+        address,
         format,
         detail,
         header_file,
@@ -466,7 +434,8 @@ fn read_webhook(section: Section<'_>) -> Option<Webhook> {
     })
 }
 
-fn read_webhook_address(section: &Section<'_>) -> Option<WebhookAddress> {
+/// With what it is made of where it is no secret.
+fn read_webhook_address(section: &Section<'_>) -> Option<(Address, Option<Url>)> {
     if section.has("url_file") {
         if section.has("url") {
             let what = "`url` and `url_file` are both written";
@@ -477,8 +446,9 @@ fn read_webhook_address(section: &Section<'_>) -> Option<WebhookAddress> {
             // What would keep the program from starting is found here.
             file = file.try_map(channels::url_secret);
         }
-        return file.required().map(WebhookAddress::SecretUrl);
+        let file = file.required()?;
+        return Some((Address::File(file), None));
     }
-    let url = section.url("url", &["https", "http"]);
-    url.required().map(WebhookAddress::Url)
+    let url = section.url("url", &["https", "http"]).required()?;
+    Some((Address::Url(url.as_str().to_owned()), Some(url)))
 }

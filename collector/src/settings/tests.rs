@@ -4,9 +4,11 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use vigie_core::status::{Criticality, Environment, Family, Needs, Status};
 use vigie_decide::rules::Match;
+use vigie_deliver::config::{Address, Contact, ContactWay, SmtpTls, WebhookFormat};
 
 use super::*;
 
+mod addresses;
 mod calendars;
 mod design;
 mod on_call;
@@ -176,7 +178,7 @@ fn every_setting_that_the_shipped_file_offers_is_accepted() {
     assert_eq!(webhook.format, WebhookFormat::Alertmanager);
     assert_eq!(board.language, Some(Language::English));
     assert!(webhook.header_file.is_some());
-    assert!(matches!(webhook.address, WebhookAddress::SecretUrl(_)));
+    assert!(matches!(webhook.address, Address::File(_)));
     let Way::Contact(Contact {
         way: ContactWay::Email(email),
         ..
@@ -272,30 +274,6 @@ fn the_trust_domain_is_the_first_dns_name() {
     );
     // As `init` is given it.
     assert_eq!(domain_of(&["A.Example.".to_owned()]), "a.example");
-}
-
-#[test]
-fn a_probe_target_is_a_host_and_a_port() {
-    for text in ["gw.example:443", "192.0.2.1:53", "[2001:db8::1]:53"] {
-        let target: ProbeTarget = text.parse().unwrap();
-        assert_eq!(target.to_string(), text);
-    }
-    for text in [
-        "",
-        "gw.example",
-        "gw.example:",
-        "gw.example:0",
-        "gw.example:+1",
-        "gw.example:70000",
-        ":443",
-        "2001:db8::1:53",
-        "[gw.example]:1",
-        "[::1]",
-        "a b:1",
-        "https://gw.example:1",
-    ] {
-        assert_eq!(text.parse::<ProbeTarget>(), Err(NotAProbeTarget), "{text}");
-    }
 }
 
 #[test]
@@ -411,275 +389,6 @@ fn each_mistake_of_a_value_has_its_place_and_its_mend() {
             folder.mistakes(),
             [format!("collector.toml:{told}")],
             "{text}"
-        );
-    }
-}
-
-#[test]
-fn each_mistake_of_a_webhook_has_its_place_and_its_mend() {
-    for (text, told) in [
-        (
-            "",
-            "1:11: `receiver.night` has no way to be told; write one of `email = { to = [\"…\"] }`, `webhook = { url = \"https://…\" }`, `contact = { channel = \"…\" }` and `steps = [ … ]`",
-        ),
-        (
-            "webhook = {}",
-            "2:1: `url` is missing in `receiver.night.webhook`; write `url = \"https://…\"`",
-        ),
-        (
-            "webhook = { url = \"https://x.example/?token=s3cret\" }",
-            "2:19: `url`: the address seems to hold a token or a password in its query; put the secret into a file of mode 0600, named by a key that ends in `_file`",
-        ),
-        (
-            "webhook = { url = \"https://x.example\", url_file = \"{secrets}/collector.toml\" }",
-            "2:19: `url` and `url_file` are both written; keep one of the two",
-        ),
-        (
-            "webhook = { url_file = \"{secrets}/collector.toml\" }",
-            "2:24: `url_file`: collector.toml does not hold an address; write one line that starts with https://",
-        ),
-        (
-            "webhook = { url = \"https://x.example\", format = \"alertmanger\" }",
-            "2:49: `format`: \"alertmanger\" is not one of the known words; did you mean \"alertmanager\"?",
-        ),
-        (
-            "webhook = { url = \"https://x.example\", header = \"A: b\" }",
-            "2:40: `header` must not be in the settings; put it into a file of mode 0600 and write `header_file` with its path",
-        ),
-        (
-            "webhook = { url = \"http://x.example\", header_file = \"{secrets}/collector.toml\" }",
-            "2:53: `header_file`: the secret would travel without encryption; write a `url` with https://",
-        ),
-        (
-            "webhook = { url = \"https://x.example\", ca_file = \"{secrets}/none\" }",
-            "2:50: `ca_file`: cannot read none: No such file or directory (os error 2); write the path of a PEM file of certificate authorities",
-        ),
-        (
-            "webhook = \"https://x.example\"",
-            "2:11: `webhook`: this is text, not a table; write a table `[receiver.night.webhook]`",
-        ),
-        (
-            "webhook = { url = \"https://x.example\" }\nchannel = \"mail\"",
-            "3:1: unknown key `channel`; remove it or use one of `calendar`, `contact`, `digest`, `email`, `language`, `steps`, `webhook`",
-        ),
-    ] {
-        let folder = Folder::new(&format!(
-            "[receiver.night]\n{text}\n[[route]]\nnotify = [\"night\"]\n"
-        ));
-        assert_eq!(
-            folder.mistakes(),
-            [format!("collector.toml:{told}")],
-            "{text}"
-        );
-    }
-    let local = "[receiver.night]\nwebhook = { url = \"http://127.0.0.1:8080/\", header_file = \"{secrets}/collector.toml\" }\n[[route]]\nnotify = [\"night\"]\n";
-    assert!(Folder::new(local).load().is_ok());
-}
-
-#[test]
-fn each_mistake_of_a_mail_has_its_place_and_its_mend() {
-    let whole = "{ host = \"mx.example\", from = \"vigie@example.org\" }";
-    let channel = |smtp: &str| format!("[channel.mail]\nsmtp = {smtp}\n");
-    let receiver =
-        |way: &str| format!("[receiver.night]\n{way}\n[[route]]\nnotify = [\"night\"]\n");
-    let mailed = receiver("email = { to = [\"a@b.example\"] }");
-    for (text, told) in [
-        (
-            "[channel.mail]\n".to_owned() + &receiver("webhook = { url = \"https://x.example\" }"),
-            "1:10: `channel.mail` has no way to tell; write one of `smtp`, `http`, `ntfy`, `mattermost`, `pagerduty`, `alertmanager`, such as `smtp = { host = \"…\" }`",
-        ),
-        (
-            channel("{ host = \"192.0.2.25\" }") + &mailed,
-            "2:1: `from` is missing in `channel.mail.smtp`; write `from = \"…\"`",
-        ),
-        (
-            channel("{ host = \"smtp://mx\", from = \"a@b.example\" }") + &mailed,
-            "2:17: `host`: \"smtp://mx\" is not valid: it is neither a DNS name nor an IP address; write a DNS name or an IP address, without scheme and port",
-        ),
-        (
-            channel("{ host = \"mx.example\", from = \"Vigie <a@b.example>\" }") + &mailed,
-            "2:38: `from`: \"Vigie <a@b.example>\" is not valid: it is not a mail address; write \"name@host.example\", in ASCII and without a display name",
-        ),
-        (
-            channel("{ host = \"mx.example\", from = \"a@b.example\", tls = \"none\" }") + &mailed,
-            "2:59: `tls`: mail to another machine would travel without encryption; write \"starttls\" or \"tls\"",
-        ),
-        (
-            channel("{ host = \"mx.example\", from = \"a@b.example\", user = \"vigie\" }")
-                + &mailed,
-            "2:60: `user` is written without `password_file`; write both, or none",
-        ),
-        (
-            channel("{ host = \"mx.example\", from = \"a@b.example\", password = \"x\" }")
-                + &mailed,
-            "2:53: `password` must not be in the settings; put it into a file of mode 0600 and write `password_file` with its path",
-        ),
-        (
-            mailed.clone(),
-            "2:1: `email`: there is no channel for mail; declare one: `[channel.mail]` with `smtp = { host = \"…\" }`",
-        ),
-        (
-            channel(whole) + &channel(whole).replace("mail", "other") + &mailed,
-            "6:1: `email`: there are several channels for mail; write `channel = \"mail\"`, or another one",
-        ),
-        (
-            channel(whole) + &receiver("email = { to = [\"a@b.example\"], channel = \"mial\" }"),
-            "4:43: `channel`: no channel is called \"mial\"; did you mean \"mail\"?",
-        ),
-        (
-            channel(whole) + &receiver("email = { to = [] }"),
-            "4:16: `to`: this mail would reach nobody; write at least one address",
-        ),
-        (
-            channel(whole) + &receiver("email = { to = [\"a@b.example\", \"A@b.example\"] }"),
-            "4:16: `to`: \"A@b.example\" is named twice; name each address once",
-        ),
-        (
-            channel(whole)
-                + &receiver(
-                    "email = { to = [\"a@b.example\"] }\nwebhook = { url = \"https://x.example\" }",
-                ),
-            "4:1: `receiver.night` has both `webhook` and `email`; keep one of the two, and declare another receiver for the other",
-        ),
-    ] {
-        let told = [format!("collector.toml:{told}")];
-        assert_eq!(Folder::new(&text).mistakes(), told, "{text}");
-    }
-    let local = "{ host = \"localhost\", from = \"a@b.example\", tls = \"none\", ca_file = \"{secrets}/collector.toml\" }";
-    let told = Folder::new(&(channel(local) + &mailed)).mistakes();
-    assert_eq!(
-        told[1],
-        "collector.toml:2:76: `ca_file`: this channel never speaks TLS; remove it, or write `tls = \"starttls\"`"
-    );
-    for smtp in [
-        "{ host = \"127.0.0.1\", port = 1025, tls = \"none\", from = \"vigie@example.org\" }",
-        "{ host = \"mx.example\", tls = \"tls\", from = \"a+b@c.example\", user = \"vigie\", password_file = \"{secrets}/collector.toml\" }",
-    ] {
-        let folder = Folder::new(&(channel(smtp) + &mailed));
-        if smtp.contains("password_file") {
-            // A whole file is no password.
-            assert!(folder.mistakes()[0].contains("does not hold a password"));
-            let folder = folder.file("password", "s3cret\n");
-            let text = channel(&smtp.replace("collector.toml", "password")) + &mailed;
-            let shown = format!("{:?}", folder.file("collector.toml", &text).settings());
-            assert!(!shown.contains("s3cret"));
-        } else {
-            assert!(folder.load().is_ok());
-        }
-    }
-}
-
-#[test]
-fn only_addresses_that_every_server_takes_are_taken() {
-    for good in ["a@b.example", "a.b+c@x-y.example.org", "o'neil@b"] {
-        assert!(good.parse::<MailAddress>().is_ok(), "{good}");
-    }
-    for bad in [
-        "",
-        "a",
-        "@b.example",
-        "a@",
-        "a@b@c.example",
-        "a b@c.example",
-        "é@b.example",
-        "a@é.example",
-        "a..b@c.example",
-        ".a@c.example",
-        "a.@c.example",
-        "<a@b.example>",
-        "a@b.example\r\nRCPT TO:<c@d.example>",
-        "a@b.example ",
-        "\"a\"@b.example",
-        "a,c@b.example",
-        "a@[192.0.2.1]",
-        "a@192.0.2.1",
-        "a@b.example.",
-        "a(x)@b.example",
-        "a@b example",
-    ] {
-        assert!(bad.parse::<MailAddress>().is_err(), "{bad:?}");
-    }
-}
-
-#[test]
-fn each_mistake_of_a_route_has_its_place_and_its_mend() {
-    let matching =
-        |conditions: &str| format!("[[route]]\nmatch = {conditions}\nnotify = [\"night\"]\n{LAST}");
-    for (routes, told) in [
-        (
-            matching("{ status = \"critcal\" }"),
-            "15:20: `status`: \"critcal\" is not one of the known words; did you mean \"critical\"?",
-        ),
-        (
-            matching("{ status = [\"critical\", \"ok\"] }"),
-            "15:33: `status`: \"ok\" is not one of the known words; write \"warning\" or \"critical\" or \"unknown\"",
-        ),
-        (
-            matching("{ family = \"backups\" }"),
-            "15:20: `family`: \"backups\" is not one of the known words; did you mean \"backup\"?",
-        ),
-        (
-            matching("{ need = 5 }"),
-            "15:18: `need`: 5 is out of bounds; write a whole number from 1 to 4, without quotes",
-        ),
-        (
-            matching("{ service = [\"mail\", \"dosier\"] }"),
-            "15:30: `service`: no service is called \"dosier\"; did you mean \"dossier\"?",
-        ),
-        (
-            matching("{ group = \"app2\" }"),
-            "15:19: `group`: no group is called \"app2\"; did you mean \"app\"?",
-        ),
-        (
-            matching("{ site = \"strasbourg\" }"),
-            "15:18: `site`: no site is called \"strasbourg\"; write \"default\"",
-        ),
-        (
-            matching("{ node = [] }"),
-            "15:18: `node`: an empty list could mean all or none; write at least one value, or remove the key for all",
-        ),
-        (
-            matching("{ hour = 3 }"),
-            "15:11: unknown key `hour`; remove it or use one of `criticality`, `environment`, `family`, `group`, `need`, `node`, `service`, `site`, `status`",
-        ),
-        (
-            format!("[[route]]\nmatch = {{ need = 4 }}\n{LAST}"),
-            "14:1: `notify` is missing in `route`; write `notify = [\"…\"]`",
-        ),
-        (
-            format!("[[route]]\nmatch = {{ need = 4 }}\nnotify = []\n{LAST}"),
-            "16:10: `notify`: this route would tell nobody; name at least one receiver",
-        ),
-        (
-            format!("[[route]]\nmatch = {{ need = 4 }}\nnotify = [\"day\", \"nigth\"]\n{LAST}"),
-            "16:18: `notify`: no receiver is called \"nigth\"; did you mean \"night\"?",
-        ),
-        (
-            matching("{}"),
-            "17:1: no alert reaches this [[route]]: those above it take them all; move it up, or remove it",
-        ),
-        (
-            "[[route]]\nnotify = [\"night\", \"day\", \"night\"]\n".to_owned(),
-            "15:10: `notify`: \"night\" is named twice; name each once",
-        ),
-        (
-            format!("[[route]]\nnotify = [\"night\"]\n{LAST}"),
-            "16:1: no alert reaches this [[route]]: those above it take them all; move it up, or remove it",
-        ),
-        (
-            "[[route]]\nmatch = { need = 4 }\nnotify = [\"night\", \"day\"]\n".to_owned(),
-            "14:1: no [[route]] takes an alert with status \"critical\", need 3; add a [[route]] for it, or a last one with `notify` alone",
-        ),
-        (
-            "[[route]]\nnotify = [\"night\"]\n".to_owned(),
-            "12:11: no [[route]] names `receiver.day`; name it in the `notify` or `digest` of a `[[route]]`, or remove it",
-        ),
-    ] {
-        let folder = Folder::new(&format!("{BASE}{routes}"));
-        assert_eq!(
-            folder.mistakes(),
-            [format!("collector.toml:{told}")],
-            "{routes}"
         );
     }
 }

@@ -28,12 +28,10 @@ use vigie_decide::{
     fleet::{Delta, State},
     rules::Rules,
 };
+use vigie_deliver::{queue::Answer, target::StandIn};
 use vigie_platform::clock::Clock;
 
-use crate::{
-    deliver::{queue::Answer, target::StandIn},
-    store::{CommitError, LineKey, LoadError, LogReader, ReadError, SqliteStore, Store},
-};
+use crate::store::{CommitError, LineKey, LoadError, LogReader, ReadError, SqliteStore, Store};
 
 /// Numbers that a seed gives: SplitMix64 of Steele, Lea and Flood (OOPSLA 2014).
 pub(super) struct Dice(u64);
@@ -489,7 +487,7 @@ impl Wire {
             Some(ProviderTrouble::TooMany(after_ms)) => return busy(429, after_ms),
             Some(ProviderTrouble::Refuses) => return Answer::Refused { http_status: 400 },
             Some(ProviderTrouble::Hangs) => {
-                sleep(crate::deliver::target::REQUEST_TIMEOUT).await;
+                sleep(vigie_deliver::attempt::REQUEST_TIMEOUT).await;
                 return Answer::None;
             }
         }

@@ -3,154 +3,22 @@
 //! Each says where to, by an address without a secret or a file that holds the address because it is one. What goes with
 //! it as a secret goes over TLS, or to this machine.
 
-use std::{fmt, path::PathBuf};
-
+use vigie_deliver::{
+    config::{
+        AcceptedWhen, Address, AlertmanagerApi, Encoding, HttpGateway, HttpMethod, Mattermost,
+        Ntfy, Pagerduty, Template, is_token_text,
+    },
+    http::parse_url,
+};
 use vigie_platform::settings_file::{Complaint, SecretFile, Section};
 
-use super::{
-    super::{is_this_machine, readable, trusted},
-    template::{Encoding, Template},
-};
-use crate::deliver::target::Address;
+use super::super::{is_this_machine, readable, trusted};
 
 /// Where PagerDuty takes events of its Events API v2.
 const PAGERDUTY_URL: &str = "https://events.pagerduty.com/v2/enqueue";
 
 /// The longest text that an answer is looked through for, in bytes.
 const BODY_CONTAINS_LEN_MAX: usize = 256;
-
-/// The longest token or key, in bytes; what is longer is something else.
-const TOKEN_LEN_MAX: usize = 1_024;
-
-/// `http = { … }`: a gateway for text messages or calls.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpGateway {
-    /// Where to.
-    pub address: Address,
-    /// By which method.
-    pub method: HttpMethod,
-    /// Holds one header line, `Name: value`.
-    pub header_file: Option<SecretFile>,
-    /// What the body is.
-    pub content_type: String,
-    /// The body.
-    pub body: Template,
-    /// What counts as accepted.
-    pub accepted: AcceptedWhen,
-    /// Certificate authorities trusted instead of those of the system, as PEM.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// How a gateway takes a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HttpMethod {
-    /// POST
-    Post,
-    /// PUT
-    Put,
-}
-
-/// Which answers of the kind 2xx mean that the gateway has the message.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct AcceptedWhen {
-    /// These statuses. Empty: any.
-    pub status: Vec<u16>,
-    /// The answer's body has this in it.
-    pub body_contains: Option<String>,
-}
-
-/// Who is told by an HTTP gateway.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpContact {
-    /// The gateway.
-    pub gateway: HttpGateway,
-    /// What it knows them by.
-    pub to: To,
-}
-
-/// `ntfy = { … }`: a server of ntfy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ntfy {
-    /// Its root. Holds no secret.
-    pub url: String,
-    /// Holds an access token.
-    pub token_file: Option<SecretFile>,
-    /// Certificate authorities trusted instead of those of the system, as PEM.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// Who is told by ntfy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NtfyContact {
-    /// The server.
-    pub server: Ntfy,
-    /// What they subscribed to.
-    pub topic: To,
-}
-
-/// `mattermost = { … }`: an incoming webhook of a chat.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mattermost {
-    /// Holds the address, which is the secret.
-    pub url_file: SecretFile,
-    /// Certificate authorities trusted instead of those of the system, as PEM.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// Who is told by a chat.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MattermostContact {
-    /// The webhook.
-    pub hook: Mattermost,
-    /// Another channel of the chat than the webhook's own.
-    pub channel: Option<String>,
-}
-
-/// `pagerduty = { … }`: a service that takes events of PagerDuty's Events API v2.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pagerduty {
-    /// Where to. Holds no secret.
-    pub url: String,
-    /// Holds the integration key.
-    pub routing_key_file: SecretFile,
-    /// Certificate authorities trusted instead of those of the system, as PEM.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// `alertmanager = { … }`: an Alertmanager that is sent alerts as Prometheus sends them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AlertmanagerApi {
-    /// Where it is, without `/api/v2/alerts`. Holds no secret.
-    pub url: String,
-    /// Holds one header line, `Name: value`.
-    pub header_file: Option<SecretFile>,
-    /// Certificate authorities trusted instead of those of the system, as PEM.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// What a provider knows somebody by: a number, a topic. Its `Debug` says nothing.
-#[derive(Clone, PartialEq, Eq)]
-pub struct To(String);
-
-impl To {
-    /// As the provider wants it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for To {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for To {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("To(..)")
-    }
-}
 
 /// `None`: with a mistake, which is noted. So do all readers here.
 pub(super) fn read_gateway(section: Section<'_>) -> Option<HttpGateway> {
@@ -346,7 +214,7 @@ fn judge_plain(section: &Section<'_>, url: &str, secret: &str) {
 
 /// The host of an address without TLS.
 fn plain_host(url: &str) -> Option<String> {
-    let url = crate::deliver::http::parse_url(url).filter(|url| url.scheme() == "http")?;
+    let url = parse_url(url).filter(|url| url.scheme() == "http")?;
     let host = url.host_str()?;
     Some(host.trim_matches(['[', ']']).to_owned())
 }
@@ -387,16 +255,11 @@ fn token(file: SecretFile) -> Result<SecretFile, Complaint> {
     ))
 }
 
-/// Whether these bytes are one token.
-pub(crate) fn is_token_text(bytes: &[u8]) -> bool {
-    (1..=TOKEN_LEN_MAX).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic)
-}
-
 /// An address that is a secret goes over TLS, or to this machine.
-pub(crate) fn url_secret(file: SecretFile) -> Result<SecretFile, Complaint> {
+pub(in super::super) fn url_secret(file: SecretFile) -> Result<SecretFile, Complaint> {
     let read = file.read().ok();
     let text = read.as_ref().and_then(|secret| secret.expose_str());
-    let url = text.and_then(crate::deliver::http::parse_url);
+    let url = text.and_then(parse_url);
     let Some(url) = url else {
         let what = format!("{} does not hold an address", file.path().display());
         return Err(Complaint::new(

@@ -4,12 +4,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
-use proptest::prelude::*;
-use serde_json::Value;
+use vigie_deliver::config::{AcceptedWhen, Address, HttpMethod};
 use vigie_platform::settings_file::{self, Mistakes};
 
 use super::*;
-use crate::deliver::target::Address;
 
 /// A folder with secrets, and the settings that are read beside them.
 struct Folder(tempfile::TempDir);
@@ -394,64 +392,4 @@ fn mail_is_from_the_domain_of_its_server_unless_written() {
 fn mail_from(host: &str, own: &[&str]) -> Option<String> {
     let own: Vec<String> = own.iter().map(ToString::to_string).collect();
     mail::usual_from(host, &own).map(|from| from.to_string())
-}
-
-#[test]
-fn braces_that_are_no_places_stay() {
-    let body = r#"{"a":{},"b":{ "c": "{text}" },"d":"{","e":"{not-a-place}"}"#;
-    let template = Template::parse(body, Encoding::Json).unwrap();
-    let filled = template.fill(|_| "x".to_owned());
-    assert_eq!(filled, body.replace("{text}", "x"));
-}
-
-#[test]
-fn a_media_type_says_how_values_are_escaped() {
-    for (kind, encoding) in [
-        ("application/json", Encoding::Json),
-        ("Application/JSON; charset=utf-8", Encoding::Json),
-        ("application/vnd.sms+json", Encoding::Json),
-        ("application/x-www-form-urlencoded", Encoding::Form),
-        ("text/xml; charset=utf-8", Encoding::Xml),
-        ("application/soap+xml", Encoding::Xml),
-        ("text/plain", Encoding::Plain),
-    ] {
-        assert_eq!(Encoding::of(kind), encoding, "{kind}");
-    }
-}
-
-proptest! {
-    #[test]
-    fn any_text_stays_itself_in_json(text in any::<String>(), to in any::<String>()) {
-        let template = Template::parse(r#"{"to":"{to}","n":{number},"text":"{text}"}"#, Encoding::Json);
-        let filled = template.unwrap().fill(|placeholder| match placeholder {
-            Placeholder::To => to.clone(),
-            Placeholder::Number => "1841".to_owned(),
-            _ => text.clone(),
-        });
-        let read: Value = serde_json::from_str(&filled).unwrap();
-        prop_assert_eq!(read.as_object().unwrap().len(), 3);
-        prop_assert_eq!(&read["to"], &Value::from(to));
-        prop_assert_eq!(&read["text"], &Value::from(text));
-    }
-
-    #[test]
-    fn any_text_stays_one_value_of_a_form(text in any::<String>()) {
-        let template = Template::parse("a={text}&b=c", Encoding::Form).unwrap();
-        let filled = template.fill(|_| text.clone());
-        let value = filled.strip_prefix("a=").and_then(|rest| rest.strip_suffix("&b=c")).unwrap();
-        prop_assert!(value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"*-._+%".contains(&byte)));
-        let url = reqwest::Url::parse(&format!("http://x.example/?{filled}")).unwrap();
-        let pairs: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-        prop_assert_eq!(&pairs, &[("a".to_owned(), text), ("b".to_owned(), "c".to_owned())]);
-    }
-
-    #[test]
-    fn any_text_is_character_data_of_xml(text in any::<String>()) {
-        let template = Template::parse("<m to=\"{to}\">{text}</m>", Encoding::Xml).unwrap();
-        let filled = template.fill(|_| text.clone());
-        let inside = filled.strip_prefix("<m to=\"").and_then(|rest| rest.strip_suffix("</m>")).unwrap();
-        prop_assert_eq!(inside.matches(['<', '"']).count(), 1);
-        let has_control = filled.chars().any(|character| character < ' ');
-        prop_assert!(!has_control);
-    }
 }

@@ -1,6 +1,8 @@
 //! `[person.N]`, `[rota.N]`, `[receiver.N]` with steps, `depends_on` and `[acknowledge]`.
 
+use jiff::tz::TimeZone;
 use vigie_decide::destination::Destination;
+use vigie_deliver::config::{By, Detail, TargetConfig};
 
 use super::*;
 
@@ -61,7 +63,11 @@ fn people_are_told_by_each_of_their_contacts_in_their_language_and_zone() {
     let told: Vec<_> = settings
         .destinations()
         .map(|told| {
-            let zone = told.zone.and_then(TimeZone::iana_name).unwrap_or("UTC");
+            let zone = told
+                .zone
+                .as_ref()
+                .and_then(TimeZone::iana_name)
+                .unwrap_or("UTC");
             (told.destination.to_string(), told.language, zone.to_owned())
         })
         .collect();
@@ -95,11 +101,17 @@ fn a_person_speaks_the_language_of_who_calls_them_and_receivers_their_own() {
          [[route]]\nnotify = [\"wake\", \"team\", \"hook\", \"room\"]\n"
     );
     let settings = folder(&text).settings();
-    let told: BTreeMap<String, Told<'_>> = settings
+    let told: BTreeMap<String, TargetConfig> = settings
         .destinations()
         .map(|told| (told.destination.to_string(), told))
         .collect();
-    let zone = |to: &str| told[to].zone.and_then(TimeZone::iana_name).unwrap();
+    let zone = |to: &str| {
+        told[to]
+            .zone
+            .as_ref()
+            .and_then(TimeZone::iana_name)
+            .unwrap()
+    };
     assert_eq!(told["am/mail"].language, Language::English);
     assert_eq!(
         told["chef/mail"].language,

@@ -261,3 +261,86 @@ fn routes_that_nobody_can_check_need_a_last_one_for_all() {
     );
     assert!(Folder::new(&format!("{text}{ALL}")).load().is_ok());
 }
+
+#[test]
+fn each_mistake_of_a_route_has_its_place_and_its_mend() {
+    let matching =
+        |conditions: &str| format!("[[route]]\nmatch = {conditions}\nnotify = [\"night\"]\n{LAST}");
+    for (routes, told) in [
+        (
+            matching("{ status = \"critcal\" }"),
+            "15:20: `status`: \"critcal\" is not one of the known words; did you mean \"critical\"?",
+        ),
+        (
+            matching("{ status = [\"critical\", \"ok\"] }"),
+            "15:33: `status`: \"ok\" is not one of the known words; write \"warning\" or \"critical\" or \"unknown\"",
+        ),
+        (
+            matching("{ family = \"backups\" }"),
+            "15:20: `family`: \"backups\" is not one of the known words; did you mean \"backup\"?",
+        ),
+        (
+            matching("{ need = 5 }"),
+            "15:18: `need`: 5 is out of bounds; write a whole number from 1 to 4, without quotes",
+        ),
+        (
+            matching("{ service = [\"mail\", \"dosier\"] }"),
+            "15:30: `service`: no service is called \"dosier\"; did you mean \"dossier\"?",
+        ),
+        (
+            matching("{ group = \"app2\" }"),
+            "15:19: `group`: no group is called \"app2\"; did you mean \"app\"?",
+        ),
+        (
+            matching("{ site = \"strasbourg\" }"),
+            "15:18: `site`: no site is called \"strasbourg\"; write \"default\"",
+        ),
+        (
+            matching("{ node = [] }"),
+            "15:18: `node`: an empty list could mean all or none; write at least one value, or remove the key for all",
+        ),
+        (
+            matching("{ hour = 3 }"),
+            "15:11: unknown key `hour`; remove it or use one of `criticality`, `environment`, `family`, `group`, `need`, `node`, `service`, `site`, `status`",
+        ),
+        (
+            format!("[[route]]\nmatch = {{ need = 4 }}\n{LAST}"),
+            "14:1: `notify` is missing in `route`; write `notify = [\"…\"]`",
+        ),
+        (
+            format!("[[route]]\nmatch = {{ need = 4 }}\nnotify = []\n{LAST}"),
+            "16:10: `notify`: this route would tell nobody; name at least one receiver",
+        ),
+        (
+            format!("[[route]]\nmatch = {{ need = 4 }}\nnotify = [\"day\", \"nigth\"]\n{LAST}"),
+            "16:18: `notify`: no receiver is called \"nigth\"; did you mean \"night\"?",
+        ),
+        (
+            matching("{}"),
+            "17:1: no alert reaches this [[route]]: those above it take them all; move it up, or remove it",
+        ),
+        (
+            "[[route]]\nnotify = [\"night\", \"day\", \"night\"]\n".to_owned(),
+            "15:10: `notify`: \"night\" is named twice; name each once",
+        ),
+        (
+            format!("[[route]]\nnotify = [\"night\"]\n{LAST}"),
+            "16:1: no alert reaches this [[route]]: those above it take them all; move it up, or remove it",
+        ),
+        (
+            "[[route]]\nmatch = { need = 4 }\nnotify = [\"night\", \"day\"]\n".to_owned(),
+            "14:1: no [[route]] takes an alert with status \"critical\", need 3; add a [[route]] for it, or a last one with `notify` alone",
+        ),
+        (
+            "[[route]]\nnotify = [\"night\"]\n".to_owned(),
+            "12:11: no [[route]] names `receiver.day`; name it in the `notify` or `digest` of a `[[route]]`, or remove it",
+        ),
+    ] {
+        let folder = Folder::new(&format!("{BASE}{routes}"));
+        assert_eq!(
+            folder.mistakes(),
+            [format!("collector.toml:{told}")],
+            "{routes}"
+        );
+    }
+}
