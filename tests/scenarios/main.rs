@@ -13,6 +13,7 @@ mod host_truth;
 mod hung_mount;
 mod identity;
 mod in_front;
+mod kept;
 mod kept_quiet;
 mod killed;
 mod mail;
