@@ -45,13 +45,14 @@ use pace::Pace;
 /// About how many bytes of lines one request carries: a second on a slow line, and little memory.
 const BYTES_MAX: usize = 1024 * 1024;
 
-/// Bounds of the delay between tries (DESIGN §2).
+/// Bounds of the delay between tries: the contact is due every 20 s, so that waiting longer would look like silence.
 const BACKOFF: Backoff = Backoff {
     first_ms: 1_000,
     max_ms: 30_000,
 };
 
-/// A scheduler that has not moved for three cycles of 15 s is taken for hung (DESIGN §2).
+/// A scheduler that has not moved for three cycles of 15 s is taken for hung. Then no contact is written: silence is an alarm,
+/// a lively agent that checks nothing is none.
 const HUNG_AFTER_MS: u64 = 45_000;
 
 /// How often to look whether a hung scheduler moves again.

@@ -41,7 +41,7 @@ mod remote_write;
 /// Where the settings are, unless `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/vigie/agent.toml";
 
-/// The port of the agent's own metrics (DESIGN §6).
+/// The port of the agent's own metrics; beside the collector's, so that one host can run both.
 const METRICS_PORT: u16 = 9478;
 
 /// Addresses of one collector: two sites with two addresses each, and as many again during a move.

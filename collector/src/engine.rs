@@ -83,7 +83,7 @@ const COMMANDS_PER_TURN: usize = 256;
 /// How often absence is judged.
 const POLL_EVERY_MS: u64 = 1_000;
 
-/// Wall and elapsed clock apart by more than this is a step (DESIGN §3).
+/// Wall and elapsed clock apart by more than this is a step: NTP slews what is less, and no calendar minds five seconds.
 const CLOCK_STEP_MS: i64 = 5_000;
 
 /// How long one pair of clock readings is compared with.

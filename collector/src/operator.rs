@@ -55,7 +55,7 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a client waits for its answer, and may take to read it: a commit may take 5 s, and a queue stands before it.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a join token is good (DESIGN §2 Identity).
+/// How long a join token is good: long enough to roll out a node, too short to be found later in somebody's history.
 const TOKEN_VALID_MS: u64 = 3_600_000;
 
 /// What an operator asks.

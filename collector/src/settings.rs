@@ -59,10 +59,10 @@ pub use summary::Summary;
 /// Where the settings are, unless `--config` says otherwise.
 pub const DEFAULT_FILE: &str = "/etc/vigie/collector.toml";
 
-/// The port that agents are answered at (DESIGN §6).
+/// The port that agents are answered at; the shipped agent's settings and firewall examples name it.
 const AGENTS_PORT: u16 = 9443;
 
-/// The port of the collector's own metrics (DESIGN §6).
+/// The port of the collector's own metrics; the shipped Prometheus example scrapes it.
 const METRICS_PORT: u16 = 9477;
 
 /// The trust domain when no DNS name gives one.

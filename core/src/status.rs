@@ -177,7 +177,7 @@ words! {
 const TRACEABILITY_KINDS: [&str; 2] = ["clock", "log_forwarding"];
 
 impl Need {
-    /// The need that a check serves (DESIGN §5): its family's, but for clocks and logs. `kind` is the planned one, where
+    /// The need that a check serves: its family's, but for clocks and logs. `kind` is the planned one, where
     /// the plan is known.
     #[must_use]
     pub fn served_by(family: Family, kind: Option<&str>) -> Self {

@@ -65,7 +65,7 @@ use store::Store;
 /// What the collector is called among the destinations.
 pub const COLLECTOR: &str = "collector";
 
-/// From one cycle to the next (DESIGN §2).
+/// From one cycle to the next: four samples a minute, so that Prometheus' usual `rate(…[1m])` has points to work with.
 const CYCLE_MS: u64 = 15_000;
 
 /// Metadata goes along once a minute, and whenever a receiver may have lost it.

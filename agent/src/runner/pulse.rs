@@ -9,7 +9,7 @@ use vigie_core::time::Now;
 /// shortest silence that a collector reports.
 pub const PAUSE_MIN_MS: u64 = 30_000;
 
-/// Civil and elapsed time further apart than this are a clock step (DESIGN §3).
+/// Civil and elapsed time further apart than this are a clock step: NTP slews what is less.
 pub const STEP_MIN_MS: u64 = 5_000;
 
 /// What happened between two ticks.

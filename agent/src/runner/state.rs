@@ -20,7 +20,8 @@ use vigie_core::{
     time::{Now, Wall},
 };
 
-/// The most objects one check may report (DESIGN §2); what is beyond is not judged, and that is said.
+/// The most objects one check may report: more than any machine has mounts or units, and few enough for one request. What is
+/// beyond is not judged, and that is said.
 pub const OBJECTS_MAX: usize = 1_000;
 
 /// A check is late when it gave no result for this many times its interval.

@@ -31,7 +31,8 @@ const NODE_CLOCK_ALARM_MS: u64 = 5 * 60_000;
 /// And fine again below this.
 const NODE_CLOCK_FINE_MS: u64 = 60_000;
 
-/// The collector's clock agrees with the fleet's when the median of offsets is below this (DESIGN §3).
+/// The collector's clock agrees with the fleet's when the median of offsets is below this: a few nodes with wrong clocks
+/// do not move a median, and calendars are written in minutes.
 const CLOCK_AGREES_MS: u64 = 2 * 60_000;
 
 /// How many nodes must be heard for their clocks to say anything about the collector's.

@@ -48,7 +48,8 @@ use crate::{
 /// How many requests of one node may be under way: one being written, one on the way.
 const IN_FLIGHT_MAX: u32 = 2;
 
-/// A certificate that ended longer ago than this is good for nothing (DESIGN §2 Identity).
+/// A certificate that ended longer ago than this is good for nothing: a machine that was off for a season may still come
+/// back and renew, an old disk image may not.
 pub const EXPIRED_MAX_MS: u64 = 90 * 86_400_000;
 
 /// At most one entry an hour about what a node can repeat at will.
