@@ -35,7 +35,7 @@ impl Store for Arc<Memory> {
         if self.broken.load(Relaxed) {
             return Err(CommitError::Full {
                 path: "memory".into(),
-                source: sqlx::Error::PoolClosed,
+                source: crate::store::DatabaseError::new(std::fmt::Error),
             });
         }
         self.commits.fetch_add(1, Relaxed);

@@ -100,6 +100,19 @@ impl LineKey {
     }
 }
 
+/// What a database said, whichever it is: the engine hands it on and asks nothing of it.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct DatabaseError(Box<dyn std::error::Error + Send + Sync>);
+
+impl DatabaseError {
+    /// Takes in what a store's own database said.
+    #[must_use]
+    pub fn new(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self(Box::new(error))
+    }
+}
+
 /// Why the state could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -112,7 +125,7 @@ pub enum LoadError {
         path: PathBuf,
         /// What the database said.
         #[source]
-        source: sqlx::Error,
+        source: DatabaseError,
     },
     /// A row is not what this version writes.
     #[error("cannot understand row {key} of table {table} in {path}")]
@@ -172,7 +185,7 @@ pub enum CommitError {
         path: PathBuf,
         /// What the database said.
         #[source]
-        source: sqlx::Error,
+        source: DatabaseError,
     },
     /// The database refused, for another reason.
     #[error("cannot commit to {path}: {attempted}")]
@@ -183,7 +196,7 @@ pub enum CommitError {
         path: PathBuf,
         /// What the database said.
         #[source]
-        source: sqlx::Error,
+        source: DatabaseError,
     },
 }
 
@@ -199,7 +212,7 @@ pub enum ReadError {
         path: PathBuf,
         /// What the database said.
         #[source]
-        source: sqlx::Error,
+        source: DatabaseError,
     },
     /// What is stored is not what this version writes.
     #[error("cannot understand {what} in {path}")]

@@ -15,7 +15,7 @@ use vigie_core::{digest::Digest, id::NodeName};
 use vigie_decide::{fleet::state::NodePlan, rules::Rules};
 
 use super::{
-    LOG_LINES_MAX, ReadError, convert, migrations,
+    DatabaseError, LOG_LINES_MAX, ReadError, convert, migrations,
     rows::signed,
     sqlite::{BUSY_TIMEOUT, CACHE_KIB, FILE_NAME, OpenError, unsigned},
 };
@@ -117,7 +117,7 @@ impl LogReader {
         let failed = |source| ReadError::Read {
             what,
             path: self.path.clone(),
-            source,
+            source: DatabaseError::new(source),
         };
         let query =
             sqlx::query("SELECT text FROM rules WHERE sha256 = ?1").bind(sha256.to_string());
@@ -145,7 +145,7 @@ impl LogReader {
         let failed = |source| ReadError::Read {
             what,
             path: self.path.clone(),
-            source,
+            source: DatabaseError::new(source),
         };
         let not_ours = |source| ReadError::Row {
             what,
@@ -214,7 +214,7 @@ impl LogReader {
         ReadError::Read {
             what: "the log",
             path: self.path.clone(),
-            source,
+            source: DatabaseError::new(source),
         }
     }
 }

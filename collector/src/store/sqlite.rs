@@ -30,7 +30,7 @@ use vigie_decide::{
 use vigie_platform::disk::RealDisk;
 
 use super::{
-    CommitError, LineKey, LoadError, ReadError, Store,
+    CommitError, DatabaseError, LineKey, LoadError, ReadError, Store,
     migrations::{self, MigrateError},
     reader::LogReader,
     reserve::Reserve,
@@ -308,11 +308,14 @@ impl SqliteStore {
     fn write_error(&self, attempted: &'static str, source: sqlx::Error) -> CommitError {
         let path = self.path.clone();
         match primary_code(&source) {
-            Some(SQLITE_FULL) => CommitError::Full { path, source },
+            Some(SQLITE_FULL) => CommitError::Full {
+                path,
+                source: DatabaseError::new(source),
+            },
             _ => CommitError::Write {
                 attempted,
                 path,
-                source,
+                source: DatabaseError::new(source),
             },
         }
     }
@@ -370,7 +373,7 @@ impl SqliteStore {
         ReadError::Read {
             what: "lines of nodes",
             path: self.path.clone(),
-            source,
+            source: DatabaseError::new(source),
         }
     }
 
@@ -378,7 +381,7 @@ impl SqliteStore {
         move |source| LoadError::Read {
             table,
             path: self.path.clone(),
-            source,
+            source: DatabaseError::new(source),
         }
     }
 
@@ -530,7 +533,10 @@ impl CommitError {
     fn may_want_room(&self) -> bool {
         match self {
             Self::Full { .. } => true,
-            Self::Write { source, .. } => primary_code(source) == Some(SQLITE_IOERR),
+            Self::Write { source, .. } => {
+                let said = source.0.downcast_ref();
+                said.and_then(primary_code) == Some(SQLITE_IOERR)
+            }
             Self::Superseded { .. } | Self::OutOfStep { .. } => false,
         }
     }

@@ -368,7 +368,7 @@ impl CutStore {
     fn fails() -> CommitError {
         CommitError::Full {
             path: "disk".into(),
-            source: sqlx::Error::PoolClosed,
+            source: crate::store::DatabaseError::new(std::fmt::Error),
         }
     }
 }

@@ -70,7 +70,7 @@ impl Store for Arc<Memory> {
         if self.is_broken.load(Relaxed) {
             return Err(CommitError::Full {
                 path: "memory".into(),
-                source: sqlx::Error::PoolClosed,
+                source: crate::store::DatabaseError::new(std::fmt::Error),
             });
         }
         *self.commits.lock().unwrap() += 1;
