@@ -18,6 +18,8 @@ pub mod on_call;
 pub mod sender;
 pub mod service;
 pub mod story;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
