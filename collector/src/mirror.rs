@@ -6,20 +6,21 @@
 //!                        lock for a push or a take │ lock for as long as a view is built; the engine only ever tries it
 //! ```
 //! The engine leaves every change that is on disk in a queue, whose lock is held for a push or a take and no longer. Then it
-//! tries the copy: if no reader has it, the copy takes the changes in at once; else the next reader does so before it
-//! builds. So the engine never waits for a reader, and a change costs it a copy of the changed rows, whatever else is
-//! known. Who was answered by the engine sees what was answered: the rows are in the queue before the answer goes out.
+//! tries the copy: if no reader has it, the copy takes the change in, and one of those that a reader made wait; else the
+//! next reader takes all in before it builds. So the engine never waits for a reader nor works off what one left, and a
+//! change costs it a copy of the changed rows, whatever else is known. Who was answered by the engine sees what was
+//! answered: the rows are in the queue before the answer goes out.
 //!
 //! Three others were weighed. Maps that are shared until they are written (`Arc::make_mut`) copy ten thousand alerts in
 //! every turn during which somebody reads. Persistent maps share instead, but every look-up of every decision would pay for
 //! that. Building views in the engine's turn, as it was, holds up everybody who hands in. What this one costs is memory, a
 //! second copy of the rows, and that readers wait for each other; the figures are in `make bench`, part `view`.
 //!
-//! The queue holds what is committed while one view is built, since each reader empties it first: no reader may keep the
-//! copy while it waits for anything. Nothing here touches the disk. A reader that is dropped half-way finishes for nobody.
+//! The queue holds what is committed while one view is built: each reader empties it first, and while nobody reads it gets
+//! shorter with every change. So no reader may keep the copy while it waits for anything. Nothing here touches the disk. A reader that is dropped half-way finishes for nobody.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -31,10 +32,13 @@ use vigie_decide::{
     view::Basis,
 };
 
-/// The copy, and what it has not taken in yet.
+/// How many changes the engine has the copy take in at a time: its own, and one that waited.
+const TAKEN_IN_MAX: usize = 2;
+
+/// The copy, and what it has not taken in yet, in its order.
 #[derive(Debug, Default)]
 pub struct Mirror {
-    queue: Mutex<Vec<Change>>,
+    queue: Mutex<VecDeque<Change>>,
     copy: Mutex<Copy>,
 }
 
@@ -74,9 +78,15 @@ impl Mirror {
 
     /// Takes in a change. Never waits for a reader.
     pub fn follow(&self, change: Change) {
-        lock(&self.queue).push(change);
+        lock(&self.queue).push_back(change);
+        // Only whoever has the copy takes from the queue, so changes are taken in in their order.
         if let Ok(mut copy) = self.copy.try_lock() {
-            self.catch_up(&mut copy);
+            for _ in 0..TAKEN_IN_MAX {
+                let Some(oldest) = lock(&self.queue).pop_front() else {
+                    return;
+                };
+                copy.take_in(oldest);
+            }
         }
     }
 
@@ -84,21 +94,16 @@ impl Mirror {
     /// large fleet that takes tens of milliseconds, which belong on a thread that may block.
     pub fn read<T>(&self, at: Wall, read: impl FnOnce(&Basis<'_>) -> T) -> T {
         let mut copy = lock(&self.copy);
-        self.catch_up(&mut copy);
+        let waiting = std::mem::take(&mut *lock(&self.queue));
+        for change in waiting {
+            copy.take_in(change);
+        }
         read(&Basis {
             state: &copy.state,
             ground: &copy.ground,
             heard: &copy.heard,
             at,
         })
-    }
-
-    /// Only whoever has the copy empties the queue, so changes are taken in in their order.
-    fn catch_up(&self, copy: &mut Copy) {
-        let changes = std::mem::take(&mut *lock(&self.queue));
-        for change in changes {
-            copy.take_in(change);
-        }
     }
 }
 

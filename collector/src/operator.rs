@@ -448,7 +448,9 @@ impl Operators {
                 mend: "use the vigie-collector of the same version as the one running".to_owned(),
             },
         };
-        let mut text = serde_json::to_string(&answer).unwrap_or_default();
+        // A large fleet takes tens of milliseconds to write, which are not the runtime's.
+        let written = tokio::task::spawn_blocking(move || serde_json::to_string(&answer));
+        let mut text = written.await?.unwrap_or_default();
         text.push('\n');
         // Who does not read keeps a place that others need.
         timeout(ANSWER_TIMEOUT, write.write_all(text.as_bytes())).await?
@@ -616,8 +618,9 @@ impl Operators {
         let (until, hits) = match self.engine.view().await {
             Some(fleet) => {
                 let begun = fleet.mutes.iter().find(|row| row.mute == mute);
+                let muted: BTreeSet<u64> = numbers.iter().copied().collect();
                 let hits = fleet.alerts.iter();
-                let hits = hits.filter(|alert| numbers.contains(&alert.number));
+                let hits = hits.filter(|alert| muted.contains(&alert.number));
                 (begun.map(|row| row.until), hits.cloned().collect())
             }
             None => (None, Vec::new()),

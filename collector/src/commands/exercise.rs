@@ -68,8 +68,14 @@ pub(super) async fn test_receiver(asked: Asked<'_>, test: TestReceiver) -> Exit 
         Err(exit) => return exit,
     };
     if test.json {
-        let started = json!({ "v": Version, "what": "started", "number": number });
-        println!("{started}");
+        println!(
+            "{}",
+            json!(Started {
+                v: Version,
+                what: "started",
+                number
+            })
+        );
     } else {
         println!(
             "Exercise #{number} runs; `vigie-collector end {number} --reason \"exercise over\"` ends it."
@@ -170,7 +176,15 @@ struct Step {
     what: What,
 }
 
-/// It, as a line of JSON.
+/// The first line of JSON.
+#[derive(Debug, Serialize)]
+struct Started {
+    v: Version,
+    what: &'static str,
+    number: u64,
+}
+
+/// Every other one.
 #[derive(Debug, Serialize)]
 struct Printed {
     v: Version,

@@ -3,6 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use clap::{Args, Subcommand};
+use serde::Serialize;
 use serde_json::json;
 use vigie_core::{
     id::{GroupName, NodeName, ServiceName, SiteName},
@@ -13,9 +14,10 @@ use vigie_decide::{
     mute::SilenceMatch,
     rules::Match,
     view::{
+        Version,
         alert::Alert,
         fleet::Fleet,
-        mute::{Kind, Mute},
+        mute::{Kind, Mute, Window},
     },
 };
 use vigie_platform::process::Exit;
@@ -220,6 +222,14 @@ fn kept_quiet(verb: &str, hits: &[Alert], language: Language) -> String {
     out
 }
 
+/// What `maintenance list --json` prints.
+#[derive(Serialize)]
+struct MaintenanceList<'a> {
+    v: Version,
+    running: Vec<&'a Mute>,
+    windows: &'a [Window],
+}
+
 /// Prints the silences or the maintenance of a fleet.
 pub(super) fn list(answer: Result<Fleet, Exit>, json: bool, kind: Kind) -> Exit {
     let fleet = match answer {
@@ -231,7 +241,11 @@ pub(super) fn list(answer: Result<Fleet, Exit>, json: bool, kind: Kind) -> Exit 
         let running: Vec<&Mute> = mutes.filter(|mute| mute.what.kind() == kind).collect();
         let listed = match kind {
             Kind::Silence => json!(running),
-            Kind::Maintenance => json!({ "running": running, "windows": fleet.windows }),
+            Kind::Maintenance => json!(MaintenanceList {
+                v: Version,
+                running,
+                windows: &fleet.windows,
+            }),
         };
         println!("{listed:#}");
         return Exit::Ok;

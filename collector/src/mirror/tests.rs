@@ -72,6 +72,24 @@ fn nothing_is_left_in_the_queue_while_nobody_reads() {
 }
 
 #[test]
+fn what_a_reader_made_wait_is_worked_off_little_by_little() {
+    let mirror = Mirror::default();
+    {
+        let _held_by_a_reader = lock(&mirror.copy);
+        for number in 0..10 {
+            mirror.follow(mute(number, true));
+        }
+        assert_eq!(lock(&mirror.queue).len(), 10);
+    }
+    for left in (0..10).rev() {
+        mirror.follow(mute(0, false));
+        assert_eq!(lock(&mirror.queue).len(), left);
+    }
+    // All of them, and the first was ended last.
+    assert_eq!(mutes(&mirror), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+}
+
+#[test]
 fn what_was_loaded_anew_replaces_all_and_who_left_is_forgotten() {
     let mirror = Mirror::default();
     mirror.follow(mute(1, true));
