@@ -13,6 +13,8 @@
 //! sent again, tells nobody twice. The state is then read anew from the store before the next commit, because nobody
 //! knows whether the last one reached the disk.
 //!
+//! Whoever shows what is known reads a second copy of it ([`mirror`](crate::mirror)) and never takes part in a turn.
+//!
 //! Dropping the engine's future between turns loses nothing: what was answered is on disk, what was not will come again.
 
 use std::{
@@ -24,7 +26,6 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::timeout,
@@ -50,14 +51,15 @@ use vigie_decide::{
     },
     presence::Presence,
     routing::{Case, Civil, Ground},
+    view::{Basis, fleet::Fleet},
 };
 use vigie_deliver::queue::QUEUE_LEN_MAX;
 use vigie_platform::clock::{Clock, wait_until};
 
 use crate::{
     directory::Directory,
+    mirror::{Change, Mirror},
     outside_watch::Health,
-    status::snapshot,
     store::{CommitError, LineKey, Store},
 };
 
@@ -174,8 +176,6 @@ pub enum Command {
     Ground(Ground, String),
     /// A page that went out unlogged was accepted.
     Accepted(Digest),
-    /// The fleet as it is.
-    Status(oneshot::Sender<Value>),
     /// The courier has room again for messages to this receiver that come after this order.
     Refill(Destination, u64),
 }
@@ -205,6 +205,8 @@ pub struct Handle {
     hand_ins: mpsc::Sender<HandIn>,
     commands: mpsc::Sender<Command>,
     stamps: Stamps,
+    mirror: Arc<Mirror>,
+    clock: Arc<dyn Clock>,
 }
 
 /// When each node was last accepted, between two turns.
@@ -260,11 +262,22 @@ impl Handle {
         let _ = self.commands.send(Command::Refill(to, after_order)).await;
     }
 
-    /// The fleet as it is.
-    pub async fn status(&self) -> Option<Value> {
-        let (reply, answer) = oneshot::channel();
-        self.commands.send(Command::Status(reply)).await.ok()?;
-        answer.await.ok()
+    /// The fleet as it is on disk. Whoever was answered before sees what that came to. `None`: the engine has ended.
+    pub async fn view(&self) -> Option<Fleet> {
+        self.read(Fleet::of).await
+    }
+
+    /// Has a part of what is known read, beside the engine. `None`: the engine has ended.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Basis<'_>) -> T + Send + 'static,
+    ) -> Option<T> {
+        if self.commands.is_closed() {
+            return None;
+        }
+        let (mirror, at) = (Arc::clone(&self.mirror), self.clock.wall());
+        let read = tokio::task::spawn_blocking(move || mirror.read(at, read));
+        read.await.ok()
     }
 }
 
@@ -302,6 +315,7 @@ pub struct Engine<S> {
     hand_ins: mpsc::Receiver<HandIn>,
     commands: mpsc::Receiver<Command>,
     stamps: Stamps,
+    mirror: Arc<Mirror>,
     counters: Arc<Counters>,
     anchor: Now,
     /// Events that nobody waits for and that are not in the log yet.
@@ -384,6 +398,7 @@ impl<S: Store> Engine<S> {
         let now = parts.clock.now();
         let presence = Presence::new(&state, &parts.ground.rules, now);
         parts.directory.replace_all(&state);
+        let mirror = Arc::new(Mirror::new(state.clone(), parts.ground.clone()));
         let carried = vec![
             Event::Clock(ClockEvent::Started {
                 collector: parts.collector.clone(),
@@ -397,6 +412,8 @@ impl<S: Store> Engine<S> {
             hand_ins: hand_in_sender,
             commands: command_sender,
             stamps: Arc::clone(&stamps),
+            mirror: Arc::clone(&mirror),
+            clock: Arc::clone(&parts.clock),
         };
         let engine = Self {
             state,
@@ -405,6 +422,7 @@ impl<S: Store> Engine<S> {
             hand_ins,
             commands,
             stamps,
+            mirror,
             counters: Arc::clone(&counters),
             anchor: now,
             carried,
@@ -483,6 +501,10 @@ impl<S: Store> Engine<S> {
             self.step_hand_in(&mut turn, hand_in, known.as_ref(), now);
         }
         self.parts.health.stepped(now.elapsed);
+        let heard = self.presence.take_changed();
+        if !heard.is_empty() {
+            self.mirror.follow(Change::Heard(heard));
+        }
         if known.is_none() || self.is_uncertain {
             self.fail_open(turn, now);
         } else if turn.delta.is_empty() {
@@ -590,6 +612,7 @@ impl<S: Store> Engine<S> {
                 }
             }
             Command::Ground(ground, tzdata) => {
+                self.mirror.follow(Change::Ruled(ground.clone()));
                 self.parts.ground = ground;
                 self.parts.tzdata = tzdata;
                 let loaded = self.rules_loaded();
@@ -606,14 +629,6 @@ impl<S: Store> Engine<S> {
                 } else if self.told.keys.contains(&key) {
                     self.told.accepted.insert(key);
                 }
-            }
-            Command::Status(reply) => {
-                let _ = reply.send(snapshot(
-                    &self.state,
-                    &self.parts.ground,
-                    &self.presence,
-                    now,
-                ));
             }
             Command::Refill(to, after_order) => {
                 let waiting = self.state.outbox.values();
@@ -860,6 +875,8 @@ impl<S: Store> Engine<S> {
         for (sender, row) in &delta.senders {
             self.parts.directory.set_sender(sender, row.as_ref());
         }
+        let rows = Box::new(delta.rows());
+        self.mirror.follow(Change::Committed(rows));
         self.state.merge(delta);
         self.parts
             .directory
@@ -1022,6 +1039,8 @@ impl<S: Store> Engine<S> {
                     .map(|(_, message)| message.clone())
                     .collect();
                 self.state = state;
+                let loaded = Box::new(self.state.clone());
+                self.mirror.follow(Change::Loaded(loaded));
                 self.is_uncertain = false;
                 self.parts.directory.replace_all(&self.state);
                 if let Some(attempt) = self.attempt.take()

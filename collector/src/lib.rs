@@ -3,8 +3,9 @@
 //! A request comes in at the door ([`ingest`]), is recognised by its certificate ([`directory`]) and queued for the
 //! [`engine`], the single writer. The engine asks core what it means, writes lines, state and messages in one
 //! transaction ([`store`]), answers, and hands the messages to [`vigie_deliver`]. Operators speak to the engine through
-//! [`operator`], metrics are read from [`metrics`], and [`outside_watch`] tells the world that all of this still works.
-//! What was decided can be decided once more from the log ([`replay`]), which is how a decision is explained.
+//! [`operator`]; what they are shown is read beside it, from a [`mirror`]. Metrics are read from [`metrics`], and
+//! [`outside_watch`] tells the world that all of this still works. What was decided can be decided once more from the log
+//! ([`replay`]), which is how a decision is explained.
 
 pub mod acknowledge;
 pub mod app;
@@ -15,6 +16,7 @@ pub mod identity;
 pub mod ingest;
 pub mod latest;
 pub mod metrics;
+pub mod mirror;
 pub mod operator;
 pub mod outside_watch;
 pub mod probes;

@@ -1,7 +1,7 @@
 //! The collector's own metrics and the fleet's, as Prometheus text.
 //!
 //! Counters live as atomics where things happen; this file alone knows their names. A scrape ([`scrape`](crate::scrape))
-//! gathers them, with a snapshot of the fleet from the engine. A silent node keeps `vigie_node_up 0`.
+//! gathers them, with a view of the fleet. A silent node keeps `vigie_node_up 0`.
 
 use std::sync::{
     Arc,
@@ -9,11 +9,8 @@ use std::sync::{
 };
 
 use prometheus::{Encoder as _, IntGaugeVec, Opts, Registry, TextEncoder};
-use serde_json::Value;
-use vigie_core::{
-    status::{Criticality, Status},
-    time::Wall,
-};
+use vigie_core::status::{Criticality, Status};
+use vigie_decide::view::{alert::Quiet, fleet::Fleet};
 
 use crate::{
     engine::{self, Handle},
@@ -86,11 +83,11 @@ impl Page {
     }
 }
 
-/// The collector's own metrics, and what `snapshot`, the engine's, says of the fleet.
+/// The collector's own metrics, and what is known of the fleet.
 ///
 /// # Errors
 /// When two metrics have the same name, which no input can bring about.
-pub fn text(sources: &Sources, snapshot: Option<&Value>) -> prometheus::Result<Vec<u8>> {
+pub fn text(sources: &Sources, fleet: Option<&Fleet>) -> prometheus::Result<Vec<u8>> {
     let page = Page(Registry::new());
     let build = page.gauges(
         "vigie_build_info",
@@ -218,8 +215,8 @@ pub fn text(sources: &Sources, snapshot: Option<&Value>) -> prometheus::Result<V
             ("withheld", &watch.withheld),
         ],
     )?;
-    if let Some(snapshot) = snapshot {
-        gather_fleet(&page, snapshot)?;
+    if let Some(fleet) = fleet {
+        gather_fleet(&page, fleet)?;
     }
     page.text()
 }
@@ -280,8 +277,7 @@ pub fn lane_text(
     page.text()
 }
 
-fn gather_fleet(page: &Page, snapshot: &Value) -> prometheus::Result<()> {
-    let rows = |key: &str| snapshot[key].as_array().cloned().unwrap_or_default();
+fn gather_fleet(page: &Page, fleet: &Fleet) -> prometheus::Result<()> {
     let up = page.gauges("vigie_node_up", "Whether the node is heard", &["node"])?;
     let contact = page.gauges(
         "vigie_node_last_contact_timestamp_seconds",
@@ -293,21 +289,12 @@ fn gather_fleet(page: &Page, snapshot: &Value) -> prometheus::Result<()> {
         "Worst status of the node: 0 ok, 1 warning, 2 critical, 3 unknown",
         &["node"],
     )?;
-    for node in rows("nodes") {
-        let name = node["node"].as_str().unwrap_or_default();
-        up.with_label_values(&[name])
-            .set(i64::from(node["up"] == true));
-        let word = node["status"]
-            .as_str()
-            .and_then(|word| word.parse().ok())
-            .unwrap_or(Status::Unknown);
-        status
-            .with_label_values(&[name])
-            .set(i64::from(word.code()));
-        if let Some(at) = node["last_contact"]
-            .as_str()
-            .and_then(|at| Wall::parse(at).ok())
-        {
+    for node in &fleet.nodes {
+        let name = node.node.as_str();
+        up.with_label_values(&[name]).set(i64::from(node.up));
+        let code = node.status.code();
+        status.with_label_values(&[name]).set(i64::from(code));
+        if let Some(at) = node.last_contact {
             contact
                 .with_label_values(&[name])
                 .set(at.0.div_euclid(1000));
@@ -326,24 +313,15 @@ fn gather_fleet(page: &Page, snapshot: &Value) -> prometheus::Result<()> {
         "Open alerts that nobody is told of any more, or not now, by why",
         &["why"],
     )?;
-    const QUIET: [(&str, &str); 3] = [
-        ("acknowledged", "acknowledged"),
-        ("muted", "muted"),
-        ("explained", "folded_into"),
-    ];
-    for (why, _) in QUIET {
+    for why in QUIET {
         quiet.with_label_values(&[why]).set(0);
     }
     // An exercise is no alert.
-    for alert in rows("alerts")
-        .iter()
-        .filter(|alert| alert["exercise"] != true)
-    {
-        let word = |key: &str| alert[key].as_str().unwrap_or("unknown").to_owned();
+    for alert in fleet.alerts.iter().filter(|alert| !alert.exercise) {
         alerts
-            .with_label_values(&[word("status"), word("criticality")])
+            .with_label_values(&[alert.status.as_str(), alert.criticality.as_str()])
             .inc();
-        for (why, _) in QUIET.iter().filter(|(_, key)| !alert[key].is_null()) {
+        for why in alert.quiet().filter_map(quiet_word) {
             quiet.with_label_values(&[why]).inc();
         }
     }
@@ -352,29 +330,29 @@ fn gather_fleet(page: &Page, snapshot: &Value) -> prometheus::Result<()> {
         "Alerts that wait for a receiver's digest, ended ones included",
         &["receiver"],
     )?;
-    for row in rows("held") {
-        held.with_label_values(&[row["receiver"].as_str().unwrap_or("unknown")])
-            .set(as_i64(&row["waiting"]));
+    for row in &fleet.held {
+        held.with_label_values(&[row.receiver.as_str()])
+            .set(to_i64(row.waiting));
     }
     page.gauge(
         "vigie_mutes",
         "Silences and maintenance that commands began and that run",
-        as_i64(&rows("mutes").len().into()),
+        count(fleet.mutes.len()),
     )?;
     page.gauge(
         "vigie_messages_waiting",
         "Messages not yet accepted by their receiver",
-        as_i64(&snapshot["messages_waiting"]),
+        count(fleet.messages_waiting),
     )?;
     page.gauge(
         "vigie_log_lines",
         "Lines of the log",
-        as_i64(&snapshot["log"]["size"]),
+        to_i64(fleet.log.size),
     )?;
     page.gauge(
         "vigie_clock_in_doubt",
         "Whether the collector's clock stepped so far that calendars are in doubt",
-        i64::from(snapshot["clock_in_doubt"] == true),
+        i64::from(fleet.clock_in_doubt),
     )
 }
 
@@ -386,6 +364,19 @@ fn to_i64(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn as_i64(value: &Value) -> i64 {
-    value.as_i64().unwrap_or(0)
+fn count(len: usize) -> i64 {
+    i64::try_from(len).unwrap_or(i64::MAX)
+}
+
+/// Every word of [`quiet_word`].
+const QUIET: [&str; 3] = ["acknowledged", "muted", "explained"];
+
+/// Why nobody is told of an alert. What waits for a digest is counted by receiver.
+const fn quiet_word(quiet: Quiet<'_>) -> Option<&'static str> {
+    match quiet {
+        Quiet::Acknowledged(_) => Some(QUIET[0]),
+        Quiet::MutedBy(_) | Quiet::InWindow(_) => Some(QUIET[1]),
+        Quiet::PartOf(_) => Some(QUIET[2]),
+        Quiet::HeldFor(_) => None,
+    }
 }

@@ -13,8 +13,8 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{UnixListener, UnixStream},
@@ -30,15 +30,26 @@ use vigie_decide::{
     alert::Actor,
     fleet::{Answered, ClockEvent, Event, MembershipEvent, MuteEvent, OperatorEvent},
     mute::{MAINTENANCE_MAX_MS, MUTES_MAX, Place, REASON_LEN_MAX, SILENCE_MAX_MS, SilenceMatch},
+    view::{
+        Version,
+        fleet::Fleet,
+        mute::{self, Kind as MuteKind},
+        story,
+    },
 };
 use vigie_platform::settings_file::nearest;
 
+use self::reply::{
+    AboutAlert, Acknowledged, Before, Begun, Done, Ended, Exercise, IssuedToken, Preview, Reply,
+    Story,
+};
 use crate::{
     engine::{Handle, Refusal},
     identity::Pki,
-    status::{hits, rows_of},
     store::{LOG_LINES_MAX, LogReader},
 };
+
+pub mod reply;
 
 /// The longest question, in bytes.
 const QUESTION_LEN_MAX: u64 = 64 * 1024;
@@ -172,27 +183,6 @@ pub enum Question {
     },
 }
 
-/// A silence or maintenance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MuteKind {
-    /// Of alerts.
-    Silence,
-    /// Of nodes.
-    Maintenance,
-}
-
-impl MuteKind {
-    /// The word in commands, snapshots and messages.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Silence => "silence",
-            Self::Maintenance => "maintenance",
-        }
-    }
-}
-
 /// What is wrong with a question, and what to ask instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{error}; {mend}")]
@@ -311,12 +301,12 @@ fn judge_length(
     Ok(())
 }
 
-/// What comes back.
+/// What comes back. What a question that is done is answered with depends on it: see [`reply`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answer {
-    /// Done; the value depends on the question.
-    Done(Value),
+pub enum Answer<T> {
+    /// Done.
+    Done(T),
     /// Not done.
     Refused {
         /// Why.
@@ -458,19 +448,21 @@ impl Operators {
                 mend: "use the vigie-collector of the same version as the one running".to_owned(),
             },
         };
-        let mut text = serde_json::to_string(&answer).unwrap_or_default();
+        // A large fleet takes tens of milliseconds to write, which are not the runtime's.
+        let written = tokio::task::spawn_blocking(move || serde_json::to_string(&answer));
+        let mut text = written.await?.unwrap_or_default();
         text.push('\n');
         // Who does not read keeps a place that others need.
         timeout(ANSWER_TIMEOUT, write.write_all(text.as_bytes())).await?
     }
 
-    async fn answer(&self, question: Question, uid: u32) -> Answer {
+    async fn answer(&self, question: Question, uid: u32) -> Answer<Reply> {
         if let Err(BadQuestion { error, mend }) = question.judge() {
             return refused(error, mend);
         }
         match question {
-            Question::Status => match self.engine.status().await {
-                Some(snapshot) => Answer::Done(snapshot),
+            Question::Status => match self.engine.view().await {
+                Some(fleet) => Answer::Done(Reply::Fleet(Box::new(fleet))),
                 None => unavailable(),
             },
             Question::Token { node, replace } => self.token(Holder::Node(node), replace, uid).await,
@@ -538,10 +530,13 @@ impl Operators {
                 });
                 self.about_alert(number, event).await
             }
-            Question::PreviewSilence { matches } => match self.engine.status().await {
-                Some(snapshot) => match unknown_in(&snapshot, &matches) {
+            Question::PreviewSilence { matches } => match self.engine.view().await {
+                Some(fleet) => match unknown_in(&fleet, &matches) {
                     Some(refused) => refused,
-                    None => Answer::Done(json!({ "hits": hits(&snapshot, &matches) })),
+                    None => Answer::Done(Reply::Preview(Preview {
+                        v: Version,
+                        hits: fleet.hits(&matches).cloned().collect(),
+                    })),
                 },
                 None => unavailable(),
             },
@@ -550,10 +545,10 @@ impl Operators {
                 reason,
                 for_ms,
             } => {
-                let Some(snapshot) = self.engine.status().await else {
+                let Some(fleet) = self.engine.view().await else {
                     return unavailable();
                 };
-                if let Some(refused) = unknown_in(&snapshot, &matches) {
+                if let Some(refused) = unknown_in(&fleet, &matches) {
                     return refused;
                 }
                 let event = Event::Mute(MuteEvent::SilenceStarted {
@@ -575,7 +570,7 @@ impl Operators {
         }
     }
 
-    async fn acknowledge(&self, numbers: Vec<u64>, for_ms: Option<u64>, uid: u32) -> Answer {
+    async fn acknowledge(&self, numbers: Vec<u64>, for_ms: Option<u64>, uid: u32) -> Answer<Reply> {
         let event = Event::Operator(OperatorEvent::Acknowledged {
             numbers: numbers.clone(),
             by: Actor::Uid(uid),
@@ -588,18 +583,24 @@ impl Operators {
         };
         let is_known =
             |number: &u64| now.contains(number) || before.iter().any(|(known, _)| known == number);
-        let missing: Vec<&u64> = numbers.iter().filter(|number| !is_known(number)).collect();
-        let before: Vec<Value> = before
-            .iter()
-            .map(|(number, by)| json!({ "number": number, "by": by }))
-            .collect();
-        Answer::Done(json!({ "acknowledged": now, "before": before, "missing": missing }))
+        let missing = numbers.iter().filter(|number| !is_known(number));
+        let missing = missing.copied().collect();
+        let before = before.into_iter();
+        let before = before.map(|(number, by)| Before { number, by }).collect();
+        Answer::Done(Reply::Acknowledged(Acknowledged {
+            v: Version,
+            acknowledged: now,
+            before,
+            missing,
+        }))
     }
 
-    async fn about_alert(&self, number: u64, event: Event) -> Answer {
+    async fn about_alert(&self, number: u64, event: Event) -> Answer<Reply> {
         let is_end = matches!(event, Event::Operator(OperatorEvent::AlertEnded { .. }));
         match self.engine.perform(event).await {
-            Ok(Some(Answered::Done)) => Answer::Done(json!({ "number": number })),
+            Ok(Some(Answered::Done)) => {
+                Answer::Done(Reply::About(AboutAlert { v: Version, number }))
+            }
             Ok(Some(Answered::NotYours)) => refused(
                 format!("#{number} ends only by what its node measures"),
                 "mend the cause, see `plan confirm`, or silence it for a while",
@@ -616,7 +617,7 @@ impl Operators {
         }
     }
 
-    async fn begin_mute(&self, event: Event) -> Answer {
+    async fn begin_mute(&self, event: Event) -> Answer<Reply> {
         let (mute, numbers) = match self.engine.perform(event).await {
             Ok(Some(Answered::Muted { mute, hits })) => (mute, hits),
             Ok(Some(Answered::TooMany)) => {
@@ -628,29 +629,33 @@ impl Operators {
             Ok(_) | Err(_) => return unavailable(),
         };
         // It runs, whether or not it can be said what it hit.
-        let snapshot = self.engine.status().await.unwrap_or_default();
-        let rows = |key: &str| snapshot[key].as_array().cloned().unwrap_or_default();
-        let begun = rows("mutes").into_iter().find(|row| row["mute"] == mute);
-        let hits: Vec<Value> = rows("alerts")
-            .into_iter()
-            .filter(|row| numbers.iter().any(|number| row["number"] == *number))
-            .collect();
-        Answer::Done(json!({
-            "mute": mute,
-            "until": begun.map(|row| row["until"].clone()),
-            "numbers": numbers,
-            "hits": hits,
+        let (until, hits) = match self.engine.view().await {
+            Some(fleet) => {
+                let begun = fleet.mutes.iter().find(|row| row.mute == mute);
+                let muted: BTreeSet<u64> = numbers.iter().copied().collect();
+                let hits = fleet.alerts.iter();
+                let hits = hits.filter(|alert| muted.contains(&alert.number));
+                (begun.map(|row| row.until), hits.cloned().collect())
+            }
+            None => (None, Vec::new()),
+        };
+        Answer::Done(Reply::Begun(Begun {
+            v: Version,
+            mute,
+            until,
+            numbers,
+            hits,
         }))
     }
 
-    async fn maintain(&self, place: Place, reason: String, for_ms: u64, uid: u32) -> Answer {
-        let Some(snapshot) = self.engine.status().await else {
+    async fn maintain(&self, place: Place, reason: String, for_ms: u64, uid: u32) -> Answer<Reply> {
+        let Some(fleet) = self.engine.view().await else {
             return unavailable();
         };
         let groups = place.groups.iter().map(|group| group.as_str());
         let nodes = place.nodes.iter().map(|node| node.as_str());
-        if let Some(refused) = unknown(&snapshot, Kind::Group, groups)
-            .or_else(|| unknown(&snapshot, Kind::Node, nodes))
+        if let Some(refused) =
+            unknown(&fleet, Kind::Group, groups).or_else(|| unknown(&fleet, Kind::Node, nodes))
         {
             return refused;
         }
@@ -663,8 +668,8 @@ impl Operators {
         self.begin_mute(event).await
     }
 
-    async fn end_mute(&self, mute: u64, kind: MuteKind, uid: u32) -> Answer {
-        let Some(snapshot) = self.engine.status().await else {
+    async fn end_mute(&self, mute: u64, kind: MuteKind, uid: u32) -> Answer<Reply> {
+        let Some(mutes) = self.engine.read(mute::all).await else {
             return unavailable();
         };
         let word = kind.as_str();
@@ -674,11 +679,8 @@ impl Operators {
                 "see `vigie-collector maintenance list`; a window of the settings ends by changing them"
             }
         };
-        let runs = snapshot["mutes"].as_array().is_some_and(|rows| {
-            rows.iter()
-                .any(|row| row["mute"] == mute && row["kind"] == word)
-        });
-        if !runs {
+        let is_it = |row: &mute::Mute| row.mute == mute && row.what.kind() == kind;
+        if !mutes.iter().any(is_it) {
             return refused(format!("no {word} {mute} runs"), mend);
         }
         match self
@@ -686,28 +688,30 @@ impl Operators {
             .perform(Event::Mute(MuteEvent::MuteEnded { mute, uid }))
             .await
         {
-            Ok(Some(Answered::Done)) => Answer::Done(json!({ "mute": mute })),
+            Ok(Some(Answered::Done)) => Answer::Done(Reply::Ended(Ended { v: Version, mute })),
             Ok(Some(Answered::NothingThere)) => refused(format!("no {word} {mute} runs"), mend),
             Ok(_) | Err(_) => unavailable(),
         }
     }
 
-    async fn exercise(&self, receiver: ReceiverName, uid: u32) -> Answer {
-        let Some(snapshot) = self.engine.status().await else {
+    async fn exercise(&self, receiver: ReceiverName, uid: u32) -> Answer<Reply> {
+        let Some(fleet) = self.engine.view().await else {
             return unavailable();
         };
-        let from = snapshot["log"]["size"].clone();
+        let from = fleet.log.size;
         let event = Event::Operator(OperatorEvent::ExerciseStarted {
             receiver: receiver.clone(),
             uid,
         });
         match self.engine.perform(event).await {
-            Ok(Some(Answered::Exercise { number })) => {
-                Answer::Done(json!({ "number": number, "from": from }))
-            }
+            Ok(Some(Answered::Exercise { number })) => Answer::Done(Reply::Exercise(Exercise {
+                v: Version,
+                number,
+                from,
+            })),
             Ok(Some(Answered::NoSuchReceiver)) => {
                 let name = std::iter::once(receiver.as_str());
-                unknown(&snapshot, Kind::Receiver, name).unwrap_or_else(unavailable)
+                unknown(&fleet, Kind::Receiver, name).unwrap_or_else(unavailable)
             }
             Ok(_) | Err(_) => unavailable(),
         }
@@ -715,7 +719,7 @@ impl Operators {
 
     /// Lines of the log about one alert, and about messages that were accepted or refused: whose those are, the lines
     /// before them say.
-    async fn story(&self, number: u64, from: u64) -> Answer {
+    async fn story(&self, number: u64, from: u64) -> Answer<Reply> {
         let log = self.log.get_or_try_init(|| LogReader::open(&self.data_dir));
         let lines = match log.await {
             Ok(log) => log.lines(from, LOG_LINES_MAX).await,
@@ -738,15 +742,21 @@ impl Operators {
             }
         };
         let next = lines.last().map_or(from, |(n, _)| n + 1);
-        let told: Vec<Value> = lines
-            .iter()
-            .filter_map(|(_, line)| serde_json::from_str::<Value>(line).ok())
-            .filter(|line| is_of_story(&line["event"], number))
+        let read = lines.len();
+        let told = lines
+            .into_iter()
+            .filter(|(_, line)| is_of_story(line, number))
+            .filter_map(|(_, line)| RawValue::from_string(line).ok())
             .collect();
-        Answer::Done(json!({ "lines": told, "next": next, "read": lines.len() }))
+        Answer::Done(Reply::Story(Story {
+            v: Version,
+            lines: told,
+            next,
+            read,
+        }))
     }
 
-    async fn token(&self, holder: Holder, replace: bool, uid: u32) -> Answer {
+    async fn token(&self, holder: Holder, replace: bool, uid: u32) -> Answer<Reply> {
         let Some(url) = &self.url else {
             return Answer::Refused {
                 error: "the collector does not know by which name agents reach it".to_owned(),
@@ -771,22 +781,26 @@ impl Operators {
             uid,
         });
         match self.engine.perform(event).await {
-            Ok(_) => Answer::Done(
-                json!({"token": token.reveal(), "valid_seconds": TOKEN_VALID_MS / 1000}),
-            ),
+            Ok(_) => Answer::Done(Reply::Token(IssuedToken {
+                v: Version,
+                token: token.reveal(),
+                valid_seconds: TOKEN_VALID_MS / 1000,
+            })),
             Err(_) => unavailable(),
         }
     }
 
     /// Does something about a node or sender that must exist.
-    async fn about(&self, holder: &Holder, event: Event) -> Answer {
+    async fn about(&self, holder: &Holder, event: Event) -> Answer<Reply> {
         let role = holder.role().as_str();
-        let Some(snapshot) = self.engine.status().await else {
+        let asked = holder.clone();
+        let exists = self.engine.read(move |basis| match &asked {
+            Holder::Node(node) => basis.state.nodes.contains_key(node),
+            Holder::Sender(sender) => basis.state.senders.contains_key(sender),
+        });
+        let Some(exists) = exists.await else {
             return unavailable();
         };
-        let exists = snapshot[format!("{role}s")]
-            .as_array()
-            .is_some_and(|rows| rows.iter().any(|row| row[role] == holder.name()));
         if !exists {
             return Answer::Refused {
                 error: format!("no {role} named {} has joined", holder.name()),
@@ -797,14 +811,14 @@ impl Operators {
     }
 }
 
-fn done(result: Result<Option<Answered>, Refusal>) -> Answer {
+fn done(result: Result<Option<Answered>, Refusal>) -> Answer<Reply> {
     match result {
-        Ok(_) => Answer::Done(json!({})),
+        Ok(_) => Answer::Done(Reply::Done(Done::default())),
         Err(_) => unavailable(),
     }
 }
 
-fn refused(error: impl Into<String>, mend: &str) -> Answer {
+fn refused(error: impl Into<String>, mend: &str) -> Answer<Reply> {
     Answer::Refused {
         error: error.into(),
         mend: mend.to_owned(),
@@ -823,24 +837,18 @@ enum Kind {
 
 impl Kind {
     /// All names of this kind that mean something.
-    fn names(self, snapshot: &Value) -> BTreeSet<&str> {
-        fn words(rows: &Value) -> impl Iterator<Item = &str> {
-            let rows = rows.as_array().into_iter().flatten();
-            rows.filter_map(Value::as_str)
-        }
-        let groups = snapshot["groups"].as_object().into_iter().flatten();
+    fn names(self, fleet: &Fleet) -> BTreeSet<&str> {
         match self {
             Self::Node => {
                 // One that a group names and that has not joined yet is being installed.
-                let named = groups.flat_map(|(_, nodes)| words(nodes));
-                let joined = rows_of(snapshot, "nodes").iter();
-                let joined = joined.filter_map(|row| row["node"].as_str());
-                named.chain(joined).collect()
+                let named = fleet.groups.values().flatten();
+                let joined = fleet.nodes.iter().map(|row| &row.node);
+                named.chain(joined).map(NodeName::as_str).collect()
             }
-            Self::Group => groups.map(|(group, _)| group.as_str()).collect(),
-            Self::Service => words(&snapshot["services"]).collect(),
-            Self::Site => words(&snapshot["sites"]).collect(),
-            Self::Receiver => words(&snapshot["receivers"]).collect(),
+            Self::Group => fleet.groups.keys().map(GroupName::as_str).collect(),
+            Self::Service => fleet.services.iter().map(ServiceName::as_str).collect(),
+            Self::Site => fleet.sites.iter().map(SiteName::as_str).collect(),
+            Self::Receiver => fleet.receivers.iter().map(ReceiverName::as_str).collect(),
         }
     }
 
@@ -867,11 +875,11 @@ impl Kind {
 /// Refuses the first of these names that means nothing: with a slip of the finger nothing would be kept quiet, or nobody
 /// told, and that be noticed at night.
 fn unknown<'n>(
-    snapshot: &Value,
+    fleet: &Fleet,
     kind: Kind,
     mut named: impl Iterator<Item = &'n str>,
-) -> Option<Answer> {
-    let names = kind.names(snapshot);
+) -> Option<Answer<Reply>> {
+    let names = kind.names(fleet);
     let wrong = named.find(|name| !names.contains(name))?;
     let (is_none, mend) = kind.unknown();
     let mend = match nearest(wrong, names.iter().copied()) {
@@ -882,34 +890,31 @@ fn unknown<'n>(
 }
 
 /// Refuses a silence of what does not exist.
-fn unknown_in(snapshot: &Value, silence: &SilenceMatch) -> Option<Answer> {
+fn unknown_in(fleet: &Fleet, silence: &SilenceMatch) -> Option<Answer<Reply>> {
     let matches = &silence.matches;
     let (nodes, groups) = (matches.node.iter(), matches.group.iter());
     let (services, sites) = (matches.service.iter(), matches.site.iter());
-    let is_open = |number: &u64| {
-        let mut alerts = rows_of(snapshot, "alerts").iter();
-        alerts.any(|row| row["number"] == *number)
-    };
+    let is_open = |number: &u64| fleet.alerts.iter().any(|row| row.number == *number);
     if let Some(number) = silence.number.filter(|number| !is_open(number)) {
         return Some(refused(
             format!("no open alert has the number {number}"),
             "see `vigie-collector status`",
         ));
     }
-    unknown(snapshot, Kind::Node, nodes.map(NodeName::as_str))
-        .or_else(|| unknown(snapshot, Kind::Group, groups.map(GroupName::as_str)))
-        .or_else(|| unknown(snapshot, Kind::Service, services.map(ServiceName::as_str)))
-        .or_else(|| unknown(snapshot, Kind::Site, sites.map(SiteName::as_str)))
+    unknown(fleet, Kind::Node, nodes.map(NodeName::as_str))
+        .or_else(|| unknown(fleet, Kind::Group, groups.map(GroupName::as_str)))
+        .or_else(|| unknown(fleet, Kind::Service, services.map(ServiceName::as_str)))
+        .or_else(|| unknown(fleet, Kind::Site, sites.map(SiteName::as_str)))
 }
 
-fn unavailable() -> Answer {
+fn unavailable() -> Answer<Reply> {
     refused(
         "the collector cannot write its log now",
         "see its own log for why, and the free space under data_dir",
     )
 }
 
-fn unreadable() -> Answer {
+fn unreadable() -> Answer<Reply> {
     refused(
         "the collector cannot read its log now",
         "see its own log for why",
@@ -917,19 +922,19 @@ fn unreadable() -> Answer {
 }
 
 /// Whether a line of the log is about this alert, or about a message.
-fn is_of_story(event: &Value, number: u64) -> bool {
-    match event["kind"].as_str() {
-        Some("decision") => event["number"] == number,
-        Some("delivered" | "refused" | "undeliverable" | "delivery.failing") => true,
-        _ => false,
-    }
+fn is_of_story(line: &str, number: u64) -> bool {
+    let line = serde_json::from_str::<story::Line>(line);
+    line.is_ok_and(|line| line.event.is_about_message() || line.event.number() == Some(number))
 }
 
 /// Asks the collector that runs on `data_dir`.
 ///
 /// # Errors
-/// When none answers.
-pub async fn ask(data_dir: &Path, question: &Question) -> Result<Answer, AskError> {
+/// When none answers, or with another form than `T`.
+pub async fn ask<T: DeserializeOwned>(
+    data_dir: &Path,
+    question: &Question,
+) -> Result<Answer<T>, AskError> {
     let path = socket_path(data_dir);
     let connect_error = |source| AskError::Connect {
         path: path.clone(),

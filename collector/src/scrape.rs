@@ -8,7 +8,7 @@
 //! | `/sd` | all of these as targets, for `http_sd_configs` |
 //!
 //! A silent node's page says that it is not up and nothing else: a scrape succeeds, and its other series end. Who is
-//! known, and heard, is the engine's to say; it is asked at most once in [`FLEET_KEPT_MS`], however many pages are read.
+//! known, and heard, is read beside the engine, at most once in [`FLEET_KEPT_MS`], however many pages are read.
 //! Pages are written and compressed off the runtime, a few at a time, so that scrapes cost entries nothing but time on
 //! a core. Whoever hangs up leaves nothing behind.
 
@@ -33,6 +33,7 @@ use vigie_core::{
     id::NodeName,
     time::{Elapsed, Now},
 };
+use vigie_decide::view::Basis;
 use vigie_platform::clock::Clock;
 
 use crate::{
@@ -51,8 +52,7 @@ const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What `http_sd_configs` demands.
 const JSON: &str = "application/json";
 
-/// How long an answer of the engine is used for. A snapshot of 3,000 nodes takes the single writer milliseconds, and
-/// their pages are read hundreds of times a second.
+/// How long it is used who is in the fleet. Pages of 3,000 nodes are read hundreds of times a second.
 const FLEET_KEPT_MS: u64 = 2_000;
 
 /// Pages written at a time. One of half a million series takes hundreds of megabytes while it is written.
@@ -100,7 +100,7 @@ impl Pages {
 
     /// Who is in the fleet, as of at most [`FLEET_KEPT_MS`] ago. `None` when the engine does not answer.
     async fn fleet(&self) -> Option<Arc<Fleet>> {
-        // Held while the engine is asked: the others want the same answer.
+        // Held while it is read: the others want the same answer.
         let mut kept = self.fleet.lock().await;
         let now = self.clock.elapsed();
         if let Some((at, fleet)) = &*kept
@@ -108,8 +108,7 @@ impl Pages {
         {
             return Some(Arc::clone(fleet));
         }
-        let snapshot = self.sources.engine.status().await?;
-        let fleet = Arc::new(Fleet::read(&snapshot));
+        let fleet = Arc::new(self.sources.engine.read(Fleet::of).await?);
         *kept = Some((now, Arc::clone(&fleet)));
         Some(fleet)
     }
@@ -155,7 +154,7 @@ impl Pages {
     }
 }
 
-/// Who is in the fleet, read from the engine's snapshot.
+/// Who is in the fleet.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Fleet {
     /// Each node, and whether it is heard.
@@ -164,16 +163,14 @@ struct Fleet {
 }
 
 impl Fleet {
-    fn read(snapshot: &Value) -> Self {
-        let rows = |key: &str| snapshot[key].as_array().map(Vec::as_slice).unwrap_or(&[]);
-        let name = |row: &Value, key: &str| row[key].as_str().map(str::to_owned);
-        let nodes = rows("nodes").iter();
-        let senders = rows("senders").iter();
+    fn of(basis: &Basis<'_>) -> Self {
+        let nodes = basis.state.nodes.keys();
+        let senders = basis.state.senders.keys();
         Self {
             nodes: nodes
-                .filter_map(|row| Some((name(row, "node")?, row["up"] == true)))
+                .map(|name| (name.to_string(), basis.last_heard(name).is_heard()))
                 .collect(),
-            senders: senders.filter_map(|row| name(row, "sender")).collect(),
+            senders: senders.map(ToString::to_string).collect(),
         }
     }
 }
@@ -189,10 +186,10 @@ pub fn router(pages: Arc<Pages>) -> Router {
 }
 
 async fn own(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
-    let snapshot = pages.sources.engine.status().await;
+    let fleet = pages.sources.engine.view().await;
     let at = Arc::clone(&pages);
     let write = move || {
-        let mut page = metrics::text(&at.sources, snapshot.as_ref())?;
+        let mut page = metrics::text(&at.sources, fleet.as_ref())?;
         page.extend(metrics::lane_text(&at.samples, &at.latest)?);
         Ok(page)
     };

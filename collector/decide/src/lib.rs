@@ -8,6 +8,8 @@
 //! what keeps it quiet ([`mute`]), what waits for a morning ([`held`]), and which [`destination`] a message goes to. What
 //! would happen at another hour is [`explain`]'s, hours at which nobody could be told are [`coverage`]'s.
 //!
+//! What is known, for whoever shows it, is a [`view`].
+//!
 //! It knows nothing of how people are told: neither words (`vigie_wording`) nor channels.
 
 pub mod alert;
@@ -24,4 +26,5 @@ pub mod rota;
 pub mod routing;
 pub mod rules;
 pub mod sender_alert;
+pub mod view;
 pub mod zones;

@@ -50,6 +50,25 @@ pub struct Presence {
     started: Now,
     nodes: BTreeMap<NodeName, Heard>,
     cut: BTreeMap<SiteName, BTreeSet<NodeName>>,
+    /// Nodes of which readers are to be told anew.
+    changed: BTreeSet<NodeName>,
+}
+
+/// What readers are told of a node's contact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LastHeard {
+    /// When it was last heard; `None`: not since the collector's start.
+    pub at: Option<Wall>,
+    /// Whether it counts as silent.
+    pub is_silent: bool,
+}
+
+impl LastHeard {
+    /// Whether it has been heard, and is still.
+    #[must_use]
+    pub const fn is_heard(&self) -> bool {
+        self.at.is_some() && !self.is_silent
+    }
 }
 
 #[derive(Debug, Default)]
@@ -78,6 +97,7 @@ impl Presence {
             started: now,
             nodes: BTreeMap::new(),
             cut: BTreeMap::new(),
+            changed: state.nodes.keys().cloned().collect(),
         };
         for name in state.nodes.keys() {
             let is_open = |what| {
@@ -106,6 +126,7 @@ impl Presence {
         let heard = self.nodes.entry(node.clone()).or_default();
         if heard.last.is_none_or(|last| last.elapsed < now.elapsed) {
             heard.last = Some(now);
+            self.changed.insert(node.clone());
         }
     }
 
@@ -129,6 +150,7 @@ impl Presence {
     /// The node left the fleet.
     pub fn forget(&mut self, node: &NodeName) {
         self.nodes.remove(node);
+        self.changed.insert(node.clone());
         for nodes in self.cut.values_mut() {
             nodes.remove(node);
         }
@@ -144,6 +166,21 @@ impl Presence {
     #[must_use]
     pub fn is_silent(&self, node: &NodeName) -> bool {
         self.nodes.get(node).is_some_and(|heard| heard.silent)
+    }
+
+    /// What readers are to be told of the nodes of which something changed since this was last asked; `None` for one that
+    /// left. The first time: of all of them.
+    pub fn take_changed(&mut self) -> Vec<(NodeName, Option<LastHeard>)> {
+        let changed = std::mem::take(&mut self.changed).into_iter();
+        changed
+            .map(|name| {
+                let heard = self.nodes.get(&name).map(|heard| LastHeard {
+                    at: heard.last.map(|last| last.wall),
+                    is_silent: heard.silent,
+                });
+                (name, heard)
+            })
+            .collect()
     }
 
     /// What has become true since the last poll. `probes_answer`: whether the collector's own probes reach anything;
@@ -303,6 +340,7 @@ impl Presence {
     fn set_silent(&mut self, name: &NodeName, silent: bool) {
         if let Some(heard) = self.nodes.get_mut(name) {
             heard.silent = silent;
+            self.changed.insert(name.clone());
         }
     }
 

@@ -17,6 +17,7 @@
 pub mod config;
 pub mod link;
 mod page;
+pub mod told;
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -31,7 +32,6 @@ use http::{HeaderMap, Request, StatusCode, Uri};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::{ServerConfig, server::NoServerSessionStorage};
-use serde_json::Value;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -46,6 +46,7 @@ use vigie_core::{reason::message::Language, time::Elapsed};
 use vigie_decide::{
     alert::Actor,
     fleet::{Answered, Event, OperatorEvent},
+    view::fleet::Fleet,
 };
 use vigie_platform::{
     clock::Clock,
@@ -57,11 +58,9 @@ use self::{
     config::{Config, TlsFiles},
     link::{LinkRefused, Linked, Links, PATH},
     page::{Page, Row, Said},
+    told::{NotTold, ToldAlert, told_by},
 };
-use crate::{
-    engine::{Handle, Refusal},
-    status::{NotTold, ToldAlert, told_by},
-};
+use crate::engine::{Handle, Refusal};
 
 /// Connections at a time: a whole team and its mail scanners. More wait in the kernel.
 const CONNECTIONS_MAX: usize = 128;
@@ -81,11 +80,11 @@ const HEAD_LEN_MAX: usize = 8 * 1024;
 /// Headers of a request; browsers send about twenty.
 const HEADERS_MAX: usize = 64;
 
-/// Questions to the engine at a time. A snapshot of a large fleet costs it milliseconds.
+/// Questions at a time: views of a large fleet cost tens of milliseconds each, acknowledgements the engine a commit.
 const QUESTIONS_MAX: usize = 2;
 
-/// How long a snapshot is used for pages that change nothing.
-const SNAPSHOT_KEPT_MS: u64 = 1_000;
+/// How long a view is used for pages that change nothing.
+const VIEW_KEPT_MS: u64 = 1_000;
 
 /// How long to wait after an error of accepting, such as too many open files, which does not pass at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
@@ -93,7 +92,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 /// Who knows what was told, and decides what an acknowledgement comes to: the engine, or a stand-in in tests.
 pub trait Desk: Send + Sync + 'static {
     /// The fleet as it is; `None` when it cannot be said now.
-    fn status(&self) -> impl Future<Output = Option<Value>> + Send;
+    fn view(&self) -> impl Future<Output = Option<Fleet>> + Send;
 
     /// Has something done and waits until it is in the log.
     ///
@@ -106,8 +105,8 @@ pub trait Desk: Send + Sync + 'static {
 }
 
 impl Desk for Handle {
-    async fn status(&self) -> Option<Value> {
-        Self::status(self).await
+    async fn view(&self) -> Option<Fleet> {
+        Self::view(self).await
     }
 
     async fn perform(&self, event: Event) -> Result<Option<Answered>, Refusal> {
@@ -157,7 +156,7 @@ struct Counter<D> {
     for_ms: Option<u64>,
     desk: D,
     clock: Arc<dyn Clock>,
-    kept: Mutex<Option<(Elapsed, Arc<Value>)>>,
+    kept: Mutex<Option<(Elapsed, Arc<Fleet>)>>,
     questions: Semaphore,
 }
 
@@ -357,7 +356,7 @@ async fn press<D: Desk>(
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Freshness {
-    /// At most [`SNAPSHOT_KEPT_MS`] old.
+    /// At most [`VIEW_KEPT_MS`] old.
     Recent,
     /// As it is.
     Now,
@@ -375,27 +374,27 @@ impl<D: Desk> Counter<D> {
 
     /// What a link is about and is still open.
     async fn told(&self, linked: &Linked, freshness: Freshness) -> Result<Vec<ToldAlert>, Said> {
-        let snapshot = self.snapshot(freshness).await.ok_or(Said::Unavailable)?;
-        told_by(&snapshot, linked).map_err(|why| match why {
+        let fleet = self.fleet(freshness).await.ok_or(Said::Unavailable)?;
+        told_by(&fleet, linked).map_err(|why| match why {
             NotTold::Retired => Said::Void,
             NotTold::Unwritten => Said::Unavailable,
         })
     }
 
-    async fn snapshot(&self, freshness: Freshness) -> Option<Arc<Value>> {
+    async fn fleet(&self, freshness: Freshness) -> Option<Arc<Fleet>> {
         let _permit = self.questions.acquire().await.ok()?;
-        // Held while the engine is asked: the others want the same answer.
+        // Held while the view is built: the others want the same one.
         let mut kept = self.kept.lock().await;
         let now = self.clock.elapsed();
         if freshness == Freshness::Recent
-            && let Some((at, snapshot)) = &*kept
-            && now.since_ms(*at) < SNAPSHOT_KEPT_MS
+            && let Some((at, fleet)) = &*kept
+            && now.since_ms(*at) < VIEW_KEPT_MS
         {
-            return Some(Arc::clone(snapshot));
+            return Some(Arc::clone(fleet));
         }
-        let snapshot = Arc::new(self.desk.status().await?);
-        *kept = Some((now, Arc::clone(&snapshot)));
-        Some(snapshot)
+        let fleet = Arc::new(self.desk.view().await?);
+        *kept = Some((now, Arc::clone(&fleet)));
+        Some(fleet)
     }
 
     /// Says that whoever reads the link's destination is on these, and notes in them who is.

@@ -13,10 +13,13 @@ use vigie_core::{
 use vigie_decide::{
     alert::{AlertKey, Message},
     destination::Destination,
+    fleet::State as FleetState,
+    routing::Ground,
 };
 use vigie_platform::{clock::ManualClock, settings_file::SecretFile, tls::client_config};
 
 use super::*;
+use crate::status::tests::shown;
 
 const NOW: Now = Now {
     wall: Wall(1_795_374_271_207),
@@ -38,36 +41,49 @@ struct FakeDesk {
 const ALERTS: [(u64, u64); 2] = [(1_841, 7), (1_842, 9)];
 
 impl Desk for Arc<FakeDesk> {
-    async fn status(&self) -> Option<Value> {
+    async fn view(&self) -> Option<Fleet> {
         let on_it = self.on_it.lock().unwrap();
-        let alerts: Vec<Value> = ALERTS
-            .iter()
-            .map(|(number, first)| {
-                let by = on_it.iter().find(|(on, _)| on == number);
-                json!({
-                    "number": number,
-                    "node": "app-01",
-                    "check": "portail",
-                    "object": "",
-                    "opening": number,
-                    "services": ["dossier-patient"],
-                    "status": "critical",
-                    "exercise": false,
-                    "to": { "am/sms": { "first": first, "last": first } },
-                    "acknowledged": by.map(|(_, by)| json!({ "by": by })),
-                })
-            })
-            .collect();
+        let alerts = ALERTS.iter().map(|(number, first)| {
+            let by = on_it.iter().find(|(on, _)| on == number);
+            serde_json::from_value(json!({
+                "number": number,
+                "node": "app-01",
+                "check": "portail",
+                "object": "",
+                "status": "critical",
+                "criticality": "critical",
+                "services": ["dossier-patient"],
+                "environment": "production",
+                "sites": [],
+                "groups": [],
+                "serves": "D",
+                "need": 4,
+                "family": "availability",
+                "reason": "http.status",
+                "facts": {},
+                "opening": number,
+                "since": NOW.wall,
+                "told": [],
+                "to": { "am/sms": { "first": first, "last": first } },
+                "notified": [],
+                "next": [],
+                "acknowledged": by.map(|(_, by)| json!({ "by": by, "at": NOW.wall })),
+                "held_for": [],
+                "exercise": false,
+                "until_confirmed": false,
+            }))
+        });
         let alerts = if *self.is_over.lock().unwrap() {
             Vec::new()
         } else {
-            alerts
+            alerts.collect::<Result<_, _>>().unwrap()
         };
-        Some(json!({
-            "alerts": alerts,
-            "destinations": ["am/sms", "jb/sms"],
-            "last_message": 20,
-        }))
+        Some(Fleet {
+            alerts,
+            destinations: vec!["am/sms".parse().unwrap(), "jb/sms".parse().unwrap()],
+            last_message: 20,
+            ..shown(&FleetState::default(), &Ground::default())
+        })
     }
 
     async fn perform(&self, event: Event) -> Result<Option<Answered>, Refusal> {

@@ -3,12 +3,18 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::Value;
-use vigie_decide::alert::Actor;
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::json;
 use vigie_platform::{process::Exit, settings_file::parse_duration};
 
 use super::operate::{Asked, ask_at, ask_running};
-use crate::{operator::Question, status::actor};
+use crate::{
+    operator::{
+        Question,
+        reply::{AboutAlert, Acknowledged},
+    },
+    status::actor,
+};
 
 /// `ack …`
 #[derive(Debug, Args)]
@@ -46,9 +52,8 @@ pub(super) async fn ack(asked: Asked<'_>, ack: Ack) -> Exit {
     if let Some(number) = ack.undo {
         let question = Question::Unacknowledge { number };
         let done = format!("Nobody is on #{number} any more; it is told as if it had just begun.");
-        return say(ask_running(asked, question).await, ack.json, |_| {
-            done.clone()
-        });
+        let answer = ask_running::<AboutAlert>(asked, question).await;
+        return say(answer, ack.json, |_| done);
     }
     let settings = match asked.settings() {
         Ok(settings) => settings,
@@ -59,38 +64,41 @@ pub(super) async fn ack(asked: Asked<'_>, ack: Ack) -> Exit {
         numbers: ack.numbers,
         for_ms: ack.counts_for.or(by_settings).map(in_ms),
     };
-    let answer = match ask_at(&settings.data_dir, &question).await {
+    let answer: Acknowledged = match ask_at(&settings.data_dir, &question).await {
         Ok(answer) => answer,
         Err(exit) => return exit,
     };
     if ack.json {
-        println!("{answer:#}");
+        println!("{:#}", json!(answer));
     } else {
         print!("{}", outcome(&answer));
     }
-    let missing = answer["missing"].as_array().is_some_and(|m| !m.is_empty());
-    if missing { Exit::Finding } else { Exit::Ok }
+    if answer.missing.is_empty() {
+        Exit::Ok
+    } else {
+        Exit::Finding
+    }
 }
 
 pub(super) async fn end(asked: Asked<'_>, end: End) -> Exit {
     let (number, reason) = (end.number, end.reason);
     let question = Question::EndAlert { number, reason };
-    let answer = ask_running(asked, question).await;
+    let answer = ask_running::<AboutAlert>(asked, question).await;
     say(answer, end.json, |_| {
         format!("#{number} has ended; whoever was told of it is told so.")
     })
 }
 
 /// Prints an answer, as JSON or in words.
-pub(super) fn say(
-    answer: Result<Value, Exit>,
+pub(super) fn say<T: Serialize + DeserializeOwned>(
+    answer: Result<T, Exit>,
     json: bool,
-    words: impl FnOnce(&Value) -> String,
+    words: impl FnOnce(&T) -> String,
 ) -> Exit {
     match answer {
         Ok(answer) => {
             if json {
-                println!("{answer:#}");
+                println!("{:#}", json!(answer));
             } else {
                 println!("{}", words(&answer));
             }
@@ -100,26 +108,24 @@ pub(super) fn say(
     }
 }
 
-fn outcome(answer: &Value) -> String {
-    let list = |key: &str| answer[key].as_array().cloned().unwrap_or_default();
+fn outcome(answer: &Acknowledged) -> String {
     let mut out = String::new();
-    let now = list("acknowledged");
-    if !now.is_empty() {
-        let now: Vec<String> = now.iter().map(|number| format!("#{number}")).collect();
+    if !answer.acknowledged.is_empty() {
+        let now = answer.acknowledged.iter();
+        let now: Vec<String> = now.map(|number| format!("#{number}")).collect();
         out.push_str(&format!(
             "You are on {}; nobody else is woken by it.\n",
             now.join(", ")
         ));
     }
-    for before in list("before") {
-        let by = serde_json::from_value::<Actor>(before["by"].clone());
-        let by = by.map_or_else(|_| "somebody".to_owned(), |by| actor(&by));
+    for before in &answer.before {
         out.push_str(&format!(
-            "#{} was acknowledged before by {by}.\n",
-            before["number"]
+            "#{} was acknowledged before by {}.\n",
+            before.number,
+            actor(&before.by)
         ));
     }
-    for missing in list("missing") {
+    for missing in &answer.missing {
         out.push_str(&format!(
             "No open alert has the number {missing}; see `vigie-collector status`.\n"
         ));
@@ -146,22 +152,23 @@ pub(super) fn in_ms(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
 
     #[test]
     fn what_came_of_it_is_said_for_each_number() {
-        let answer = json!({
+        let answer = serde_json::from_value(json!({
+            "v": 1,
             "acknowledged": [1841, 1843],
             "before": [
                 { "number": 1840, "by": { "uid": 1000 } },
                 { "number": 1839, "by": { "link": "am/sms" } },
             ],
             "missing": [7],
-        });
+        }));
         assert_eq!(
-            outcome(&answer),
+            outcome(&answer.unwrap()),
             "You are on #1841, #1843; nobody else is woken by it.\n\
              #1840 was acknowledged before by uid 1000.\n\
              #1839 was acknowledged before by am/sms.\n\

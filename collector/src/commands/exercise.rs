@@ -8,17 +8,35 @@ use std::{collections::BTreeMap, fmt, path::Path, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::{Instant, sleep, timeout_at};
-use vigie_core::id::ReceiverName;
-use vigie_decide::alert::Actor;
+use vigie_core::{
+    digest::Digest,
+    id::{PersonName, ReceiverName},
+    time::Wall,
+};
+use vigie_decide::{
+    alert::Notice,
+    destination::Destination,
+    view::{
+        Version,
+        story::{Decided, Happened, Line, Said},
+    },
+};
 use vigie_platform::process::Exit;
 
 use super::{
     ack::duration,
     operate::{Asked, ask_at, ask_running_with_settings},
 };
-use crate::{operator::Question, status::actor, store::LOG_LINES_MAX};
+use crate::{
+    operator::{
+        Question,
+        reply::{Exercise, Story},
+    },
+    status::actor,
+    store::LOG_LINES_MAX,
+};
 
 /// How often the log is looked at. Somebody watches.
 const POLL_EVERY: Duration = Duration::from_millis(500);
@@ -44,16 +62,20 @@ pub(super) async fn test_receiver(asked: Asked<'_>, test: TestReceiver) -> Exit 
     let question = Question::Exercise {
         receiver: test.receiver.clone(),
     };
-    let (answer, settings) = match ask_running_with_settings(asked, question).await {
+    let answered = ask_running_with_settings::<Exercise>(asked, question).await;
+    let (Exercise { number, from, .. }, settings) = match answered {
         Ok(answered) => answered,
         Err(exit) => return exit,
     };
-    let (Some(number), Some(from)) = (answer["number"].as_u64(), answer["from"].as_u64()) else {
-        eprintln!("the collector answered something else than this program understands");
-        return Exit::Unreachable;
-    };
     if test.json {
-        println!("{}", json!({ "what": "started", "number": number }));
+        println!(
+            "{}",
+            json!(Started {
+                v: Version,
+                what: "started",
+                number
+            })
+        );
     } else {
         println!(
             "Exercise #{number} runs; `vigie-collector end {number} --reason \"exercise over\"` ends it."
@@ -94,23 +116,23 @@ async fn follow(
 ) -> Exit {
     loop {
         let question = Question::Story { number, from };
-        let story = match ask_at(data_dir, &question).await {
+        let story: Story<Line> = match ask_at(data_dir, &question).await {
             Ok(story) => story,
             Err(exit) => return exit,
         };
-        for line in story["lines"].as_array().into_iter().flatten() {
+        for line in story.lines {
             let Some(step) = trail.take(line) else {
                 continue;
             };
             if json {
-                println!("{}", json!(step));
+                println!("{}", json!(Printed { v: Version, step }));
             } else {
                 println!("{step}");
             }
         }
-        from = story["next"].as_u64().unwrap_or(from);
+        from = story.next;
         // A full answer: there may be more to read before anything is judged.
-        if story["read"].as_u64() >= Some(u64::from(LOG_LINES_MAX)) {
+        if u32::try_from(story.read).is_ok_and(|read| read >= LOG_LINES_MAX) {
             continue;
         }
         if let Some(exit) = trail.verdict(goal) {
@@ -133,7 +155,7 @@ enum Goal {
 #[derive(Debug, Default)]
 struct Trail {
     /// Messages by their keys: where each went, and what became of it.
-    messages: BTreeMap<String, (String, Fate)>,
+    messages: BTreeMap<Digest, (Destination, Fate)>,
     is_acknowledged: bool,
     is_over: bool,
 }
@@ -149,9 +171,25 @@ enum Fate {
 #[derive(Debug, PartialEq, Eq, Serialize)]
 struct Step {
     /// When, as the log has it.
-    at: String,
+    at: Wall,
     #[serde(flatten)]
     what: What,
+}
+
+/// The first line of JSON.
+#[derive(Debug, Serialize)]
+struct Started {
+    v: Version,
+    what: &'static str,
+    number: u64,
+}
+
+/// Every other one.
+#[derive(Debug, Serialize)]
+struct Printed {
+    v: Version,
+    #[serde(flatten)]
+    step: Step,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
@@ -159,20 +197,23 @@ struct Step {
 enum What {
     /// A message was written.
     Told {
-        to: String,
+        to: Destination,
         /// From 1, as people count.
         step: u64,
     },
     /// A provider took it.
-    Accepted { to: String },
+    Accepted { to: Destination },
     /// A provider refused it for good.
-    Refused { to: String, http_status: u64 },
+    Refused { to: Destination, http_status: u64 },
     /// A provider does not take it, and is tried again; 0: it does not answer.
-    Failing { to: String, http_status: u64 },
+    Failing { to: Destination, http_status: u64 },
     /// The settings have no way there any more.
-    Undeliverable { to: String },
+    Undeliverable { to: Destination },
     /// Somebody cannot be told.
-    Skipped { person: Option<String>, step: u64 },
+    Skipped {
+        person: Option<PersonName>,
+        step: u64,
+    },
     /// Somebody is on it.
     Acknowledged { by: String },
     /// It ended.
@@ -181,70 +222,74 @@ enum What {
 
 impl Trail {
     /// Takes in a line of the log. `None` for one about something else.
-    fn take(&mut self, line: &Value) -> Option<Step> {
-        let event = &line["event"];
-        let word = |key: &str| event[key].as_str().map(str::to_owned);
-        let step = || event["step"].as_u64().unwrap_or_default() + 1;
-        let what = match event["kind"].as_str()? {
-            "decision" => match event["decided"].as_str()? {
-                // Its end is told too, and is no part of the proof.
-                "told" if event["notice"] == "close" => return None,
-                "told" => {
-                    let to = word("to")?;
-                    self.messages
-                        .insert(word("key")?, (to.clone(), Fate::Waits));
-                    What::Told { to, step: step() }
-                }
-                "skipped" => What::Skipped {
-                    person: word("person"),
-                    step: step(),
-                },
-                "alert.acknowledged" => {
-                    self.is_acknowledged = true;
-                    let by = serde_json::from_value::<Actor>(event["by"].clone()).ok()?;
-                    What::Acknowledged { by: actor(&by) }
-                }
-                "alert.closed" => {
-                    self.is_over = true;
-                    What::Over
-                }
-                _ => return None,
-            },
-            // About a destination, not about one message.
-            "delivery.failing" => {
-                let to = word("receiver")?;
-                let waits = |(ours, fate): &(String, Fate)| *ours == to && *fate == Fate::Waits;
-                if !self.messages.values().any(waits) {
-                    return None;
-                }
-                let http_status = event["http_status"].as_u64().unwrap_or_default();
-                What::Failing { to, http_status }
-            }
-            kind => {
-                let (to, fate) = self.messages.get_mut(event["key"].as_str()?)?;
-                let to = to.clone();
-                match kind {
-                    "delivered" => {
-                        *fate = Fate::Accepted;
-                        What::Accepted { to }
-                    }
-                    "refused" => {
-                        *fate = Fate::Refused;
-                        let http_status = event["http_status"].as_u64().unwrap_or_default();
-                        What::Refused { to, http_status }
-                    }
-                    "undeliverable" => {
-                        *fate = Fate::Refused;
-                        What::Undeliverable { to }
-                    }
-                    _ => return None,
-                }
-            }
+    fn take(&mut self, line: Line) -> Option<Step> {
+        let what = match line.event {
+            Said::Decision(decision) => self.decided(decision.what),
+            Said::Event(happened) => self.happened(happened),
         };
-        Some(Step {
-            at: line["at"].as_str().unwrap_or_default().to_owned(),
-            what,
-        })
+        what.map(|what| Step { at: line.at, what })
+    }
+
+    fn decided(&mut self, decided: Decided) -> Option<What> {
+        match decided {
+            // Its end is told too, and is no part of the proof.
+            Decided::Told(told) if told.notice == Notice::Close => None,
+            Decided::Told(told) => {
+                let to = told.destination();
+                self.messages.insert(told.key, (to.clone(), Fate::Waits));
+                let step = told.step.unwrap_or_default() + 1;
+                Some(What::Told { to, step })
+            }
+            Decided::Skipped { person, step, .. } => Some(What::Skipped {
+                person,
+                step: step + 1,
+            }),
+            Decided::Acknowledged { by } => {
+                self.is_acknowledged = true;
+                Some(What::Acknowledged { by: actor(&by) })
+            }
+            Decided::Closed { .. } => {
+                self.is_over = true;
+                Some(What::Over)
+            }
+            _ => None,
+        }
+    }
+
+    fn happened(&mut self, happened: Happened) -> Option<What> {
+        match happened {
+            // About a destination, not about one message.
+            Happened::DeliveryFailing {
+                receiver: to,
+                http_status,
+                ..
+            } => {
+                let waits =
+                    |(ours, fate): &(Destination, Fate)| *ours == to && *fate == Fate::Waits;
+                let concerns_us = self.messages.values().any(waits);
+                concerns_us.then_some(What::Failing { to, http_status })
+            }
+            Happened::Delivered { key, .. } => {
+                let to = self.meets(key, Fate::Accepted)?;
+                Some(What::Accepted { to })
+            }
+            Happened::Refused { key, http_status } => {
+                let to = self.meets(key, Fate::Refused)?;
+                Some(What::Refused { to, http_status })
+            }
+            Happened::Undeliverable { key } => {
+                let to = self.meets(key, Fate::Refused)?;
+                Some(What::Undeliverable { to })
+            }
+            _ => None,
+        }
+    }
+
+    /// Notes what became of a message, and says where it went. `None`: it is not one of ours.
+    fn meets(&mut self, key: Digest, met: Fate) -> Option<Destination> {
+        let (to, fate) = self.messages.get_mut(&key)?;
+        *fate = met;
+        Some(to.clone())
     }
 
     fn is_accepted(&self) -> bool {
@@ -275,7 +320,7 @@ impl Trail {
         }
         let of = |wanted: Fate| {
             let to = self.messages.values().filter(|(_, fate)| *fate == wanted);
-            let to: Vec<&str> = to.map(|(to, _)| to.as_str()).collect();
+            let to: Vec<String> = to.map(|(to, _)| to.to_string()).collect();
             to.join(", ")
         };
         let mut summary = match goal {
@@ -336,10 +381,8 @@ impl fmt::Display for Step {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
-    use vigie_core::digest::Digest;
     use vigie_decide::{
-        alert::{Ended, Notice},
-        destination::Destination,
+        alert::{Actor, Ended},
         fleet::{Decision, DeliveryEvent, Event},
     };
 
@@ -350,17 +393,21 @@ mod tests {
     }
 
     /// A line of the log with a decision, as core writes it.
-    fn decided(decision: &Decision) -> Value {
+    fn decided(decision: &Decision) -> Line {
         let mut event = serde_json::to_value(decision).unwrap();
         event["kind"] = "decision".into();
-        json!({ "at": "2026-11-22T19:04:31.207Z", "event": event })
+        read(json!({ "at": "2026-11-22T19:04:31.207Z", "event": event }))
     }
 
-    fn happened(event: &Event) -> Value {
-        json!({ "at": "2026-11-22T19:04:32.000Z", "event": event })
+    fn happened(event: &Event) -> Line {
+        read(json!({ "at": "2026-11-22T19:04:32.000Z", "event": event }))
     }
 
-    fn told(to: &str, step: u32, notice: Notice) -> Value {
+    fn read(line: serde_json::Value) -> Line {
+        serde_json::from_value(line).unwrap()
+    }
+
+    fn told(to: &str, step: u32, notice: Notice) -> Line {
         decided(&Decision::Told {
             number: 7,
             receiver: "astreinte".parse().unwrap(),
@@ -372,16 +419,16 @@ mod tests {
         })
     }
 
-    fn delivered(to: &str, step: u32) -> Value {
+    fn delivered(to: &str, step: u32) -> Line {
         happened(&Event::Delivery(DeliveryEvent::Delivered {
             key: key(&format!("{to} {step}")),
             carried_by: None,
         }))
     }
 
-    fn trail(lines: &[Value]) -> (Trail, Vec<String>) {
+    fn trail(lines: &[Line]) -> (Trail, Vec<String>) {
         let mut trail = Trail::default();
-        let steps = lines.iter().filter_map(|line| trail.take(line));
+        let steps = lines.iter().filter_map(|line| trail.take(line.clone()));
         let steps = steps
             .map(|step| step.to_string().split_once("  ").unwrap().1.to_owned())
             .collect();
@@ -486,7 +533,7 @@ mod tests {
     #[test]
     fn steps_are_lines_of_json_for_programs() {
         let (mut trail, _) = trail(&[]);
-        let step = trail.take(&told("am/sms", 0, Notice::Open)).unwrap();
+        let step = trail.take(told("am/sms", 0, Notice::Open)).unwrap();
         assert_eq!(
             json!(step),
             json!({ "at": "2026-11-22T19:04:31.207Z", "what": "told", "to": "am/sms", "step": 1 })

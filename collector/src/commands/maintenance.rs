@@ -3,8 +3,12 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 use vigie_core::id::{GroupName, NodeName};
-use vigie_decide::mute::Place;
+use vigie_decide::{
+    mute::Place,
+    view::{fleet::Fleet, mute::Kind},
+};
 use vigie_platform::process::Exit;
 
 use super::{
@@ -13,7 +17,7 @@ use super::{
     silence::{begun, end, list},
 };
 use crate::{
-    operator::{MuteKind, Question},
+    operator::{Question, reply::Begun},
     status::window_table,
 };
 
@@ -66,14 +70,14 @@ pub struct Start {
 pub(super) async fn maintenance(asked: Asked<'_>, maintenance: Maintenance) -> Exit {
     match maintenance {
         Maintenance::Start(start) => begin(asked, start).await,
-        Maintenance::End { id, json } => end(asked, id, MuteKind::Maintenance, json).await,
+        Maintenance::End { id, json } => end(asked, id, Kind::Maintenance, json).await,
         Maintenance::List { json } => {
-            let snapshot = match ask_running(asked, Question::Status).await {
-                Ok(snapshot) => snapshot,
+            let fleet: Fleet = match ask_running(asked, Question::Status).await {
+                Ok(fleet) => fleet,
                 Err(exit) => return exit,
             };
-            let windows = window_table(&snapshot);
-            let exit = list(Ok(snapshot), json, MuteKind::Maintenance);
+            let windows = window_table(&fleet.windows);
+            let exit = list(Ok(fleet), json, Kind::Maintenance);
             if !json && !windows.is_empty() {
                 print!("\n{windows}");
             }
@@ -91,12 +95,12 @@ async fn begin(asked: Asked<'_>, start: Start) -> Exit {
         reason: start.reason,
         for_ms: in_ms(start.lasts),
     };
-    match ask_running_with_settings(asked, question).await {
+    match ask_running_with_settings::<Begun>(asked, question).await {
         Ok((answer, settings)) => {
             if start.json {
-                println!("{answer:#}");
+                println!("{:#}", json!(answer));
             } else {
-                print!("{}", begun(&answer, false, settings.language));
+                print!("{}", begun(&answer, settings.language));
             }
             Exit::Ok
         }

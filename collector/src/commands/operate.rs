@@ -2,17 +2,22 @@
 
 use std::{ffi::OsString, path::Path};
 
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::json;
 use vigie_core::{
     id::{NodeName, SenderName},
     token::Holder,
 };
+use vigie_decide::view::fleet::Fleet;
 use vigie_platform::process::Exit;
 
 use crate::{
-    operator::{Answer, Question, ask},
+    operator::{
+        Answer, Question, ask,
+        reply::{Done, IssuedToken},
+    },
     settings,
-    status::{is_fine, node_table, sender_table, table},
+    status::{node_table, sender_table, table},
 };
 
 type Variables = Vec<(OsString, OsString)>;
@@ -26,16 +31,19 @@ pub(super) struct Asked<'a> {
 }
 
 /// Asks, and prints why not if it is refused.
-pub(super) async fn ask_running(asked: Asked<'_>, question: Question) -> Result<Value, Exit> {
+pub(super) async fn ask_running<T: DeserializeOwned>(
+    asked: Asked<'_>,
+    question: Question,
+) -> Result<T, Exit> {
     let (value, _) = ask_running_with_settings(asked, question).await?;
     Ok(value)
 }
 
 /// As [`ask_running`], with the settings by which the collector was found.
-pub(super) async fn ask_running_with_settings(
+pub(super) async fn ask_running_with_settings<T: DeserializeOwned>(
     asked: Asked<'_>,
     question: Question,
-) -> Result<(Value, settings::Settings), Exit> {
+) -> Result<(T, settings::Settings), Exit> {
     let settings = asked.settings()?;
     let value = ask_at(&settings.data_dir, &question).await?;
     Ok((value, settings))
@@ -52,16 +60,19 @@ impl Asked<'_> {
 }
 
 /// Asks, and prints why not if it is refused.
-async fn answer(
+async fn answer<T: DeserializeOwned>(
     config: &Path,
     variables: Variables,
     question: Question,
-) -> Result<(Value, settings::Settings), Exit> {
+) -> Result<(T, settings::Settings), Exit> {
     ask_running_with_settings(Asked { config, variables }, question).await
 }
 
 /// Asks the collector that runs on a data folder what it would not refuse, and prints why not.
-pub(super) async fn ask_at(data_dir: &Path, question: &Question) -> Result<Value, Exit> {
+pub(super) async fn ask_at<T: DeserializeOwned>(
+    data_dir: &Path,
+    question: &Question,
+) -> Result<T, Exit> {
     if let Err(wrong) = question.judge() {
         eprintln!("{wrong}");
         return Err(Exit::Usage);
@@ -80,7 +91,7 @@ pub(super) async fn ask_at(data_dir: &Path, question: &Question) -> Result<Value
 }
 
 async fn perform(config: &Path, variables: Variables, question: Question, done: String) -> Exit {
-    match answer(config, variables, question).await {
+    match answer::<Done>(config, variables, question).await {
         Ok(_) => {
             println!("{done}");
             Exit::Ok
@@ -90,14 +101,14 @@ async fn perform(config: &Path, variables: Variables, question: Question, done: 
 }
 
 pub(super) async fn status(config: &Path, variables: Variables, json: bool) -> Exit {
-    match answer(config, variables, Question::Status).await {
-        Ok((snapshot, settings)) => {
+    match answer::<Fleet>(config, variables, Question::Status).await {
+        Ok((fleet, settings)) => {
             if json {
-                println!("{snapshot:#}");
+                println!("{:#}", json!(fleet));
             } else {
-                print!("{}", table(&snapshot, settings.language));
+                print!("{}", table(&fleet, settings.language));
             }
-            if is_fine(&snapshot) {
+            if fleet.is_fine() {
                 Exit::Ok
             } else {
                 Exit::Finding
@@ -108,12 +119,12 @@ pub(super) async fn status(config: &Path, variables: Variables, json: bool) -> E
 }
 
 pub(super) async fn node_list(config: &Path, variables: Variables, json: bool) -> Exit {
-    match answer(config, variables, Question::Status).await {
-        Ok((snapshot, _)) => {
+    match answer::<Fleet>(config, variables, Question::Status).await {
+        Ok((fleet, _)) => {
             if json {
-                println!("{:#}", snapshot["nodes"]);
+                println!("{:#}", json!(fleet.nodes));
             } else {
-                print!("{}", node_table(&snapshot));
+                print!("{}", node_table(&fleet.nodes));
             }
             Exit::Ok
         }
@@ -140,9 +151,9 @@ pub(super) async fn token(
             ),
         ),
     };
-    match answer(config, variables, question).await {
-        Ok((value, _)) => {
-            println!("{}", value["token"].as_str().unwrap_or_default());
+    match answer::<IssuedToken>(config, variables, question).await {
+        Ok((issued, _)) => {
+            println!("{}", issued.token);
             eprintln!("One use, one hour, for {name} only. {then}");
             Exit::Ok
         }
@@ -170,12 +181,12 @@ pub(super) async fn deny(
 }
 
 pub(super) async fn sender_list(config: &Path, variables: Variables, json: bool) -> Exit {
-    match answer(config, variables, Question::Status).await {
-        Ok((snapshot, _)) => {
+    match answer::<Fleet>(config, variables, Question::Status).await {
+        Ok((fleet, _)) => {
             if json {
-                println!("{:#}", snapshot["senders"]);
+                println!("{:#}", json!(fleet.senders));
             } else {
-                print!("{}", sender_table(&snapshot));
+                print!("{}", sender_table(&fleet.senders));
             }
             Exit::Ok
         }

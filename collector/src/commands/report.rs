@@ -2,6 +2,7 @@
 //! that mutes everything, new nodes are watched for a while before anybody is woken by them; this says what they would
 //! have done. Read from the log; needs no running collector.
 
+use std::borrow::Cow;
 use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
@@ -13,9 +14,20 @@ use jiff::{
     civil::{Date, DateTime},
     tz::TimeZone,
 };
+use serde::Serialize;
 use serde_json::{Value, json};
-use vigie_core::{digest::Digest, status::Status, time::Wall};
-use vigie_decide::{alert::AlertKey, routing::Ground, zones::Zones};
+use vigie_core::{digest::Digest, id::ReceiverName, status::Status, time::Wall};
+use vigie_decide::{
+    alert::AlertKey,
+    mute::MutedBy,
+    routing::Ground,
+    view::{
+        Version,
+        mute::Kind,
+        story::{Begun, Decided, Decision, Happened, Said},
+    },
+    zones::Zones,
+};
 use vigie_platform::process::Exit;
 
 use super::why::{chain, open, words};
@@ -46,9 +58,9 @@ struct Quiet {
     status: Option<Status>,
     /// When that first mattered.
     at: Wall,
-    by: Value,
-    would_tell: BTreeSet<String>,
-    would_hold: BTreeSet<String>,
+    by: MutedBy,
+    would_tell: BTreeSet<ReceiverName>,
+    would_hold: BTreeSet<ReceiverName>,
 }
 
 /// What was kept quiet.
@@ -56,18 +68,58 @@ struct Quiet {
 struct Report {
     quiet: Vec<Quiet>,
     /// Where in it an alert stands, for each mute.
-    places: BTreeMap<(u64, String), usize>,
-    /// Mutes in words, by what the log calls them.
-    mutes: BTreeMap<String, String>,
+    places: BTreeMap<(u64, MutedBy), usize>,
+    /// Mutes in words.
+    mutes: BTreeMap<MutedBy, String>,
     /// The last rules and zones, which times are told by.
     ground: Ground,
 }
 
 /// How many alerts a receiver would have been told of at once, and how many would have waited for its digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 struct Count {
     told: u64,
     held: u64,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Printed<'a> {
+    v: Version,
+    since: Option<Wall>,
+    until: Option<Wall>,
+    mutes: Vec<MuteForm<'a>>,
+    receivers: Vec<ReceiverForm<'a>>,
+    alerts: Vec<AlertForm<'a>>,
+}
+
+#[derive(Serialize)]
+struct MuteForm<'a> {
+    by: &'a MutedBy,
+    says: String,
+    #[serde(flatten)]
+    count: Count,
+}
+
+#[derive(Serialize)]
+struct ReceiverForm<'a> {
+    receiver: &'a ReceiverName,
+    #[serde(flatten)]
+    count: Count,
+}
+
+/// `None` where the log does not say which alert it is.
+#[derive(Serialize)]
+struct AlertForm<'a> {
+    number: u64,
+    node: Option<Cow<'a, str>>,
+    check: Option<&'a str>,
+    object: Option<Cow<'a, str>>,
+    status: Option<Status>,
+    at: Wall,
+    by: &'a MutedBy,
+    would_tell: &'a BTreeSet<ReceiverName>,
+    would_hold: &'a BTreeSet<ReceiverName>,
 }
 
 pub(super) async fn would_have_told(
@@ -152,11 +204,19 @@ async fn collect(log: &LogReader, span: Span) -> Result<Report, ReplayError> {
                 continue;
             }
             let line = Written::read(n, text)?;
-            match line.kind() {
-                "rules.loaded" => report.load_rules(log, &line).await?,
-                "silence.started" | "maintenance.started" => begun = Some(line),
-                "decision" => report.hear(&line, span, &mut open, begun.as_ref()),
-                _ => {}
+            let at = line.now.wall;
+            match Said::read(&line.event) {
+                Said::Event(Happened::RulesLoaded { sha256 }) => {
+                    report.load_rules(log, sha256).await?;
+                }
+                Said::Event(happened) => {
+                    if let Some((kind, said)) = happened.begun() {
+                        begun = Some((kind, said.clone(), at));
+                    }
+                }
+                Said::Decision(decision) => {
+                    report.hear(&decision, at, span, &mut open, begun.as_ref());
+                }
             }
         }
     }
@@ -175,17 +235,15 @@ fn may_matter(line: &str) -> bool {
     .any(|wanted| line.contains(wanted))
 }
 
+/// A silence or maintenance that began, and when.
+type LastBegun = (Kind, Begun, Wall);
+
 /// Alerts that are open at a point of the log: which, and how they stand.
 type OpenAlerts = BTreeMap<u64, (Option<AlertKey>, Option<Status>)>;
 
 impl Report {
-    async fn load_rules(&mut self, log: &LogReader, line: &Written) -> Result<(), ReplayError> {
-        let sha256 = line.event["sha256"].as_str();
-        let sha256: Option<Digest> = sha256.and_then(|sha256| sha256.parse().ok());
-        let rules = match sha256 {
-            Some(sha256) => log.rules(sha256).await.map_err(ReplayError::Read)?,
-            None => None,
-        };
+    async fn load_rules(&mut self, log: &LogReader, sha256: Digest) -> Result<(), ReplayError> {
+        let rules = log.rules(sha256).await.map_err(ReplayError::Read)?;
         // Names do without rules: only reasons of windows are missing then.
         if let Some(rules) = rules {
             let zones = rules.zone_names().into_iter();
@@ -198,107 +256,101 @@ impl Report {
         Ok(())
     }
 
-    fn hear(&mut self, line: &Written, span: Span, open: &mut OpenAlerts, begun: Option<&Written>) {
-        let event = &line.event;
-        let number = event["number"].as_u64().unwrap_or(0);
-        let status = |member: &str| event[member].as_str().and_then(|word| word.parse().ok());
-        match event["decided"].as_str().unwrap_or_default() {
-            "alert.opened" => {
-                let alert = serde_json::from_value(event["alert"].clone()).ok();
-                open.insert(number, (alert, status("status")));
+    fn hear(
+        &mut self,
+        decision: &Decision,
+        at: Wall,
+        span: Span,
+        open: &mut OpenAlerts,
+        begun: Option<&LastBegun>,
+    ) {
+        let number = decision.number.unwrap_or(0);
+        match &decision.what {
+            Decided::Opened { alert, status, .. } => {
+                open.insert(number, (Some(alert.clone()), Some(*status)));
             }
-            "alert.changed" => {
+            Decided::Changed { to, .. } => {
                 if let Some((_, stands)) = open.get_mut(&number) {
-                    *stands = status("to");
+                    *stands = Some(*to);
                 }
             }
-            "alert.closed" => drop(open.remove(&number)),
-            "mute.began" => {
-                if let (Some(mute), Some(begun)) = (event["mute"].as_u64(), begun) {
-                    let by = json!({"mute": mute});
-                    let said = words::mute(mute, begun, &self.ground);
-                    self.mutes.insert(by.to_string(), said);
+            Decided::Closed { .. } => drop(open.remove(&number)),
+            Decided::MuteBegan { mute } => {
+                if let Some((kind, begun, began)) = begun {
+                    let said = words::mute(*mute, (*kind, begun), *began, &self.ground);
+                    self.mutes.insert(MutedBy::Mute(*mute), said);
                 }
             }
-            "muted" => {
-                let is_before = span.since.is_some_and(|since| line.now.wall < since);
-                let is_after = span.until.is_some_and(|until| line.now.wall >= until);
+            Decided::Muted {
+                by,
+                would_tell,
+                would_hold,
+            } => {
+                let is_before = span.since.is_some_and(|since| at < since);
+                let is_after = span.until.is_some_and(|until| at >= until);
                 if !is_before && !is_after {
-                    self.keep(line, number, open.get(&number));
+                    let (alert, status) = open.get(&number).cloned().unwrap_or_default();
+                    self.keep(Quiet {
+                        number,
+                        alert,
+                        status,
+                        at,
+                        by: by.clone(),
+                        would_tell: would_tell.iter().cloned().collect(),
+                        would_hold: would_hold.iter().cloned().collect(),
+                    });
                 }
             }
             _ => {}
         }
     }
 
-    fn keep(
-        &mut self,
-        line: &Written,
-        number: u64,
-        open: Option<&(Option<AlertKey>, Option<Status>)>,
-    ) {
-        let by = &line.event["by"];
-        if by["window"].is_string() {
-            let said = words::window(by, &self.ground.rules);
-            self.mutes.insert(by.to_string(), said);
+    fn keep(&mut self, quiet: Quiet) {
+        if let MutedBy::Window(name) = &quiet.by {
+            let said = words::window(name, &self.ground.rules);
+            self.mutes.insert(quiet.by.clone(), said);
         }
-        let names = |member: &str| -> BTreeSet<String> {
-            let names = line.event[member].as_array().into_iter().flatten();
-            names
-                .filter_map(|name| Some(name.as_str()?.to_owned()))
-                .collect()
-        };
-        let (would_tell, would_hold) = (names("would_tell"), names("would_hold"));
-        if would_tell.is_empty() && would_hold.is_empty() {
+        if quiet.would_tell.is_empty() && quiet.would_hold.is_empty() {
             // Everybody concerned knew of it before it was kept quiet.
             return;
         }
-        let (alert, status) = open.cloned().unwrap_or_default();
-        let place = (number, by.to_string());
+        let place = (quiet.number, quiet.by.clone());
         let known = self
             .places
             .get(&place)
             .and_then(|at| self.quiet.get_mut(*at));
         match known {
             Some(known) => {
-                known.would_tell.extend(would_tell);
-                known.would_hold.extend(would_hold);
-                known.status = louder(known.status, status);
+                known.would_tell.extend(quiet.would_tell);
+                known.would_hold.extend(quiet.would_hold);
+                known.status = louder(known.status, quiet.status);
             }
             None => {
                 self.places.insert(place, self.quiet.len());
-                self.quiet.push(Quiet {
-                    number,
-                    alert,
-                    status,
-                    at: line.now.wall,
-                    by: by.clone(),
-                    would_tell,
-                    would_hold,
-                });
+                self.quiet.push(quiet);
             }
         }
     }
 
     /// A mute in words.
-    fn mute(&self, by: &Value) -> String {
-        let known = self.mutes.get(&by.to_string()).cloned();
-        known.unwrap_or_else(|| words::printable(&by.to_string()))
+    fn mute(&self, by: &MutedBy) -> String {
+        let known = self.mutes.get(by).cloned();
+        known.unwrap_or_else(|| words::printable(&json!(by).to_string()))
     }
 
-    fn by_mute(&self) -> BTreeMap<String, Count> {
-        let mut counts: BTreeMap<String, Count> = BTreeMap::new();
+    /// By the text of what the log calls each, which is the order that reports have always had.
+    fn by_mute(&self) -> BTreeMap<String, (&MutedBy, Count)> {
+        let mut counts: BTreeMap<String, (&MutedBy, Count)> = BTreeMap::new();
         for quiet in &self.quiet {
-            counts
-                .entry(quiet.by.to_string())
-                .or_default()
-                .add(quiet.is_told());
+            let count = counts.entry(json!(quiet.by).to_string());
+            let (_, count) = count.or_insert((&quiet.by, Count::default()));
+            count.add(quiet.is_told());
         }
         counts
     }
 
-    fn by_receiver(&self) -> BTreeMap<&str, Count> {
-        let mut counts: BTreeMap<&str, Count> = BTreeMap::new();
+    fn by_receiver(&self) -> BTreeMap<&ReceiverName, Count> {
+        let mut counts: BTreeMap<&ReceiverName, Count> = BTreeMap::new();
         for quiet in &self.quiet {
             for receiver in &quiet.would_tell {
                 counts.entry(receiver).or_default().add(true);
@@ -311,44 +363,36 @@ impl Report {
     }
 
     fn to_json(&self, span: Span) -> Value {
-        let mutes: Vec<Value> = self
-            .by_mute()
-            .into_iter()
-            .map(|(by, count)| {
-                let by: Value = serde_json::from_str(&by).unwrap_or_default();
-                json!({"by": by, "says": self.mute(&by), "told": count.told, "held": count.held})
-            })
-            .collect();
-        let receivers: Vec<Value> = self
-            .by_receiver()
-            .into_iter()
-            .map(|(receiver, count)| {
-                json!({"receiver": receiver, "told": count.told, "held": count.held})
-            })
-            .collect();
-        let alerts: Vec<Value> = self
-            .quiet
-            .iter()
-            .map(|quiet| {
-                json!({
-                    "number": quiet.number,
-                    "node": quiet.alert.as_ref().map(|alert| alert.node()),
-                    "check": quiet.alert.as_ref().map(|alert| alert.check()),
-                    "object": quiet.alert.as_ref().map(|alert| alert.object()),
-                    "status": quiet.status,
-                    "at": quiet.at,
-                    "by": quiet.by,
-                    "would_tell": quiet.would_tell,
-                    "would_hold": quiet.would_hold,
+        let mutes = self.by_mute().into_values();
+        let receivers = self.by_receiver().into_iter();
+        let alerts = self.quiet.iter();
+        json!(Printed {
+            v: Version,
+            since: span.since,
+            until: span.until,
+            mutes: mutes
+                .map(|(by, count)| MuteForm {
+                    by,
+                    says: self.mute(by),
+                    count,
                 })
-            })
-            .collect();
-        json!({
-            "since": span.since,
-            "until": span.until,
-            "mutes": mutes,
-            "receivers": receivers,
-            "alerts": alerts,
+                .collect(),
+            receivers: receivers
+                .map(|(receiver, count)| ReceiverForm { receiver, count })
+                .collect(),
+            alerts: alerts
+                .map(|quiet| AlertForm {
+                    number: quiet.number,
+                    node: quiet.alert.as_ref().map(|alert| alert.node()),
+                    check: quiet.alert.as_ref().map(|alert| alert.check()),
+                    object: quiet.alert.as_ref().map(|alert| alert.object()),
+                    status: quiet.status,
+                    at: quiet.at,
+                    by: &quiet.by,
+                    would_tell: &quiet.would_tell,
+                    would_hold: &quiet.would_hold,
+                })
+                .collect(),
         })
     }
 
@@ -359,9 +403,8 @@ impl Report {
             return out;
         }
         out.push_str("Kept quiet, by what kept it quiet:\n");
-        for (by, count) in self.by_mute() {
-            let by: Value = serde_json::from_str(&by).unwrap_or_default();
-            let _infallible = writeln!(out, "  {}: {count}", self.mute(&by));
+        for (by, count) in self.by_mute().into_values() {
+            let _infallible = writeln!(out, "  {}: {count}", self.mute(by));
         }
         out.push_str("\nBy who would have been told:\n");
         for (receiver, count) in self.by_receiver() {
@@ -383,7 +426,7 @@ impl Report {
                 ("at once", &quiet.would_tell),
                 ("in a digest", &quiet.would_hold),
             ] {
-                let names: Vec<&str> = names.iter().map(String::as_str).collect();
+                let names: Vec<&str> = names.iter().map(ReceiverName::as_str).collect();
                 if !names.is_empty() {
                     let _infallible = writeln!(out, "    {would}: {}", names.join(", "));
                 }

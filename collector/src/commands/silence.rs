@@ -3,13 +3,23 @@
 use std::{fmt::Write as _, time::Duration};
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use vigie_core::{
     id::{GroupName, NodeName, ServiceName, SiteName},
     reason::message::Language,
     status::{Criticality, Environment, Family, Status},
 };
-use vigie_decide::{mute::SilenceMatch, rules::Match};
+use vigie_decide::{
+    mute::SilenceMatch,
+    rules::Match,
+    view::{
+        Version,
+        alert::Alert,
+        fleet::Fleet,
+        mute::{Kind, Mute, Window},
+    },
+};
 use vigie_platform::process::Exit;
 
 use super::{
@@ -17,7 +27,10 @@ use super::{
     operate::{Asked, ask_running, ask_running_with_settings},
 };
 use crate::{
-    operator::{MuteKind, Question},
+    operator::{
+        Question,
+        reply::{Begun, Ended, Preview},
+    },
     status::{alert_table, mute_table},
 };
 
@@ -142,9 +155,9 @@ pub(super) async fn silence(asked: Asked<'_>, silence: Silence) -> Exit {
     match silence.command {
         Some(Command::List { json }) => {
             let answer = ask_running(asked, Question::Status).await;
-            list(answer, json, MuteKind::Silence)
+            list(answer, json, Kind::Silence)
         }
-        Some(Command::End { id, json }) => end(asked, id, MuteKind::Silence, json).await,
+        Some(Command::End { id, json }) => end(asked, id, Kind::Silence, json).await,
         None => start(asked, &silence.start).await,
     }
 }
@@ -157,66 +170,87 @@ async fn start(asked: Asked<'_>, start: &Start) -> Exit {
             return Exit::Usage;
         }
     };
-    match ask_running_with_settings(asked, question).await {
-        Ok((answer, settings)) => {
-            if start.json {
-                println!("{answer:#}");
-            } else {
-                print!("{}", begun(&answer, start.preview, settings.language));
+    let (json, said) = if start.preview {
+        match ask_running_with_settings::<Preview>(asked, question).await {
+            Ok((answer, settings)) => {
+                let said = kept_quiet("would be", &answer.hits, settings.language);
+                (json!(answer), said)
             }
-            Exit::Ok
+            Err(exit) => return exit,
         }
-        Err(exit) => exit,
+    } else {
+        match ask_running_with_settings::<Begun>(asked, question).await {
+            Ok((answer, settings)) => {
+                let said = begun(&answer, settings.language);
+                (json!(answer), said)
+            }
+            Err(exit) => return exit,
+        }
+    };
+    if start.json {
+        println!("{json:#}");
+    } else {
+        print!("{said}");
     }
+    Exit::Ok
 }
 
-/// What a silence or maintenance keeps quiet of what is open, or would.
-pub(super) fn begun(answer: &Value, is_preview: bool, language: Language) -> String {
-    let hits = answer["hits"].as_array().cloned().unwrap_or_default();
+/// A silence or maintenance that has begun, and what it keeps quiet of what is open.
+pub(super) fn begun(answer: &Begun, language: Language) -> String {
+    let until = answer
+        .until
+        .map_or_else(|| "its end".to_owned(), |until| until.to_string());
+    format!(
+        "{} runs until {until}; what still fails then is told.\n{}",
+        answer.mute,
+        kept_quiet("are", &answer.hits, language)
+    )
+}
+
+fn kept_quiet(verb: &str, hits: &[Alert], language: Language) -> String {
     let mut out = String::new();
-    if !is_preview {
-        let until = answer["until"].as_str().unwrap_or("its end");
-        let _ = writeln!(
-            out,
-            "{} runs until {until}; what still fails then is told.",
-            answer["mute"]
-        );
-    }
-    let verb = if is_preview { "would be" } else { "are" };
     if hits.is_empty() {
-        let _ = writeln!(out, "None of the open alerts {verb} kept quiet by it.");
+        let _infallible = writeln!(out, "None of the open alerts {verb} kept quiet by it.");
     } else {
-        let _ = writeln!(
+        let _infallible = writeln!(
             out,
             "{} of the open alerts {verb} kept quiet by it:",
             hits.len()
         );
-        out.push_str(&alert_table(&hits, language));
+        out.push_str(&alert_table(hits, language));
     }
     out
 }
 
-/// Prints the silences or the maintenance of a snapshot.
-pub(super) fn list(answer: Result<Value, Exit>, json: bool, kind: MuteKind) -> Exit {
-    let snapshot = match answer {
-        Ok(snapshot) => snapshot,
+/// What `maintenance list --json` prints.
+#[derive(Serialize)]
+struct MaintenanceList<'a> {
+    v: Version,
+    running: Vec<&'a Mute>,
+    windows: &'a [Window],
+}
+
+/// Prints the silences or the maintenance of a fleet.
+pub(super) fn list(answer: Result<Fleet, Exit>, json: bool, kind: Kind) -> Exit {
+    let fleet = match answer {
+        Ok(fleet) => fleet,
         Err(exit) => return exit,
     };
     if json {
-        let running: Vec<&Value> = snapshot["mutes"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter(|row| row["kind"] == kind.as_str())
-            .collect();
+        let mutes = fleet.mutes.iter();
+        let running: Vec<&Mute> = mutes.filter(|mute| mute.what.kind() == kind).collect();
         let listed = match kind {
-            MuteKind::Silence => json!(running),
-            MuteKind::Maintenance => json!({ "running": running, "windows": snapshot["windows"] }),
+            Kind::Silence => json!(running),
+            Kind::Maintenance => json!(MaintenanceList {
+                v: Version,
+                running,
+                windows: &fleet.windows,
+            }),
         };
         println!("{listed:#}");
         return Exit::Ok;
     }
-    let mut out = mute_table(&snapshot, Some(kind.as_str()));
+    let mut out = mute_table(&fleet.mutes, Some(kind));
     if out.is_empty() {
         out = format!("No {} runs.\n", kind.as_str());
     }
@@ -225,8 +259,9 @@ pub(super) fn list(answer: Result<Value, Exit>, json: bool, kind: MuteKind) -> E
 }
 
 /// Ends a silence or maintenance.
-pub(super) async fn end(asked: Asked<'_>, mute: u64, kind: MuteKind, json: bool) -> Exit {
-    let answer = ask_running(asked, Question::EndMute { mute, kind }).await;
+pub(super) async fn end(asked: Asked<'_>, mute: u64, kind: Kind, json: bool) -> Exit {
+    let question = Question::EndMute { mute, kind };
+    let answer = ask_running::<Ended>(asked, question).await;
     say(answer, json, |_| {
         let word = kind.as_str();
         format!("The {word} {mute} has ended; what still fails is told now.")

@@ -7,6 +7,7 @@ mod tests;
 pub(super) mod words;
 
 use std::{
+    collections::BTreeSet,
     error::Error,
     ffi::OsString,
     fmt::Write as _,
@@ -14,11 +15,12 @@ use std::{
     path::Path,
 };
 
+use serde::Serialize;
 use serde_json::{Value, json};
 use vigie_core::reason::message::Language;
 use vigie_platform::process::Exit;
 
-use self::story::{Story, Teller};
+use self::story::{Story, StoryForm, Teller};
 use crate::{
     app::tzdata,
     replay::{Replay, ReplayError, Verdict},
@@ -192,7 +194,7 @@ fn to_text(story: &Story, verdict: &Verdict) -> String {
 
 /// What has to be known of the zones with which everything was decided again.
 fn notes(verdict: &Verdict) -> Vec<String> {
-    let list = |names: &std::collections::BTreeSet<String>| {
+    let list = |names: &BTreeSet<String>| {
         names
             .iter()
             .map(String::as_str)
@@ -216,24 +218,52 @@ fn notes(verdict: &Verdict) -> Vec<String> {
     notes
 }
 
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Printed<'a> {
+    #[serde(flatten)]
+    story: StoryForm<'a>,
+    replay: ReplayForm<'a>,
+}
+
+/// What came of deciding once more.
+#[derive(Serialize)]
+struct ReplayForm<'a> {
+    lines: u64,
+    decisions: u64,
+    same: bool,
+    difference: Option<DifferenceForm<'a>>,
+    tzdata: String,
+    other_tzdata: &'a BTreeSet<String>,
+    unknown_zones: &'a BTreeSet<String>,
+}
+
+/// The first line that came out otherwise.
+#[derive(Serialize)]
+struct DifferenceForm<'a> {
+    n: u64,
+    written: Option<&'a str>,
+    decided: Option<&'a str>,
+    not_understood: Option<&'a str>,
+}
+
 fn to_json(story: &Story, verdict: &Verdict) -> Value {
-    let difference = verdict.difference.as_ref().map(|difference| {
-        json!({
-            "n": difference.n,
-            "written": difference.written,
-            "decided": difference.decided,
-            "not_understood": difference.not_understood,
-        })
-    });
-    let mut told = story.to_json();
-    told["replay"] = json!({
-        "lines": verdict.lines,
-        "decisions": verdict.decisions,
-        "same": verdict.is_same(),
-        "difference": difference,
-        "tzdata": tzdata(),
-        "other_tzdata": verdict.other_tzdata,
-        "unknown_zones": verdict.unknown_zones,
-    });
-    told
+    let difference = verdict.difference.as_ref();
+    json!(Printed {
+        story: story.form(),
+        replay: ReplayForm {
+            lines: verdict.lines,
+            decisions: verdict.decisions,
+            same: verdict.is_same(),
+            difference: difference.map(|difference| DifferenceForm {
+                n: difference.n,
+                written: difference.written.as_deref(),
+                decided: difference.decided.as_deref(),
+                not_understood: difference.not_understood.as_deref(),
+            }),
+            tzdata: tzdata(),
+            other_tzdata: &verdict.other_tzdata,
+            unknown_zones: &verdict.unknown_zones,
+        },
+    })
 }

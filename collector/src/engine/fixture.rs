@@ -2,9 +2,15 @@
 
 use std::sync::Arc;
 
-use vigie_decide::{alert::Message, destination::Destination, routing::Ground, rules::Rules};
+use vigie_decide::{
+    alert::Message,
+    destination::Destination,
+    fleet::{Answered, Event, OperatorEvent},
+    routing::Ground,
+    rules::Rules,
+};
 
-use super::Courier;
+use super::{Courier, Handle, Refusal};
 
 /// Tells nobody.
 pub(crate) struct Silent;
@@ -24,4 +30,10 @@ pub(crate) fn bare_ground() -> Ground {
         }),
         ..Ground::default()
     }
+}
+
+/// Waits for a turn of the engine, which changes nothing: no alert has the number 0.
+pub(crate) async fn one_turn(engine: &Handle) -> Result<Option<Answered>, Refusal> {
+    let nothing = Event::Operator(OperatorEvent::Unacknowledged { number: 0, uid: 0 });
+    engine.perform(nothing).await
 }

@@ -41,8 +41,10 @@ use serde_json::{json, value::RawValue};
 use tokio::{task::JoinSet, time::timeout};
 use vigie_core::{id::SenderName, status::Status, time::Now};
 use vigie_decide::{
+    alert::Source,
     fleet::{Event, HandInEvent, event::SenderAlert},
     sender_alert::{Posted, Span},
+    view::alert::open_of,
 };
 
 use super::{
@@ -325,17 +327,18 @@ pub async fn list(
         let (sender, _) = recognise(&ingest, &peer)?;
         let desk = ingest.alerts.of(&sender);
         let _place = desk.place().ok_or(Refused::TooManyRequests)?;
-        let snapshot = ingest.engine.status().await.ok_or(Refused::Unavailable)?;
-        Ok((sender, desk, snapshot))
+        let source = Source::Sender(sender);
+        let open = ingest.engine.read(move |basis| open_of(basis, &source));
+        Ok((desk, open.await.ok_or(Refused::Unavailable)?))
     };
-    let (sender, desk, snapshot) = match found.await {
+    let (desk, open) = match found.await {
         Ok(found) => found,
         Err(refused) => return Refused::into_response(refused),
     };
     match query::Wanted::parse(query.as_deref().unwrap_or_default()) {
         Ok(wanted) => {
             let now = ingest.clock.now();
-            let alerts = query::alerts(&snapshot, &sender, &desk, &wanted, now);
+            let alerts = query::alerts(open, &desk, &wanted, now);
             axum::Json(alerts).into_response()
         }
         Err(why) => said(StatusCode::BAD_REQUEST, &why),

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use vigie_core::{
     entry::Head,
@@ -23,10 +24,12 @@ use vigie_platform::clock::ManualClock;
 
 use super::*;
 use crate::{
-    acknowledge::link::{About, Linked, Mark},
+    acknowledge::{
+        link::{About, Linked, Mark},
+        told::told_by,
+    },
     engine::{Courier, Engine, Parts},
     identity::authority::ServerNames,
-    status::{rows_of, told_by},
     store::SqliteStore,
 };
 
@@ -139,13 +142,18 @@ impl Office {
         }
     }
 
-    async fn ask(&self, question: Question) -> Answer {
+    async fn ask(&self, question: Question) -> Answer<Value> {
         ask(self.dir.path(), &question).await.unwrap()
     }
 
     async fn done(&self, question: Question) -> Value {
         match self.ask(question).await {
-            Answer::Done(value) => value,
+            Answer::Done(mut value) => {
+                // The form's version is the same in all.
+                assert_eq!(value["v"].take(), 1);
+                value.as_object_mut().unwrap().remove("v");
+                value
+            }
             Answer::Refused { error, mend } => panic!("{error}; {mend}"),
         }
     }
@@ -188,13 +196,10 @@ impl Office {
     }
 
     async fn number(&self, node: &str) -> u64 {
-        let snapshot = self.engine.status().await.unwrap();
-        let row = rows_of(&snapshot, "alerts")
-            .iter()
-            .find(|row| row["node"] == node);
-        row.unwrap_or_else(|| panic!("no alert of {node}: {snapshot:#}"))["number"]
-            .as_u64()
-            .unwrap()
+        let fleet = self.engine.view().await.unwrap();
+        let row = fleet.alerts.iter().find(|row| row.key.node() == node);
+        row.unwrap_or_else(|| panic!("no alert of {node}: {fleet:#?}"))
+            .number
     }
 }
 
@@ -242,7 +247,9 @@ async fn an_acknowledgement_says_what_came_of_each_number_and_who_did_it() {
         json!({ "acknowledged": [], "before": [{ "number": number, "by": { "uid": uid } }], "missing": [999] })
     );
     let snapshot = office.done(Question::Status).await;
-    let row = rows_of(&snapshot, "alerts")
+    let row = snapshot["alerts"]
+        .as_array()
+        .unwrap()
         .iter()
         .find(|row| row["number"] == number)
         .unwrap();
@@ -266,7 +273,7 @@ async fn a_link_s_message_is_what_the_snapshot_says_was_told() {
     let office = Office::open().await;
     let number = office.silent().await;
     let message = office.courier.0.lock().unwrap().last().unwrap().clone();
-    let snapshot = office.engine.status().await.unwrap();
+    let snapshot = office.engine.view().await.unwrap();
     let telling = message.telling().unwrap();
     let linked = Linked {
         to: message.to.clone(),
@@ -433,7 +440,9 @@ async fn an_exercise_is_followed_through_the_log() {
         begun["from"].as_u64().unwrap(),
     );
     let snapshot = office.done(Question::Status).await;
-    let row = rows_of(&snapshot, "alerts")
+    let row = snapshot["alerts"]
+        .as_array()
+        .unwrap()
         .iter()
         .find(|row| row["number"] == number)
         .unwrap();

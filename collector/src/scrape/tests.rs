@@ -45,10 +45,13 @@ fn headers(name: header::HeaderName, values: &[&str]) -> HeaderMap {
 }
 
 fn fleet() -> Fleet {
-    Fleet::read(&json!({
-        "nodes": [{ "node": "app-02", "up": false }, { "node": "app-01", "up": true }, {}],
-        "senders": [{ "sender": "prometheus", "denied": false }],
-    }))
+    let nodes = [("app-02", false), ("app-01", true)].into_iter();
+    Fleet {
+        nodes: nodes
+            .map(|(name, is_up)| (name.to_owned(), is_up))
+            .collect(),
+        senders: vec!["prometheus".to_owned()],
+    }
 }
 
 fn take_in(latest: &Latest, origin: &Origin, said: &[(&str, &str)], value: f64) {

@@ -1,28 +1,34 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
 use vigie_core::{
     digest::Digest,
     id::MaintenanceName,
-    status::{Criticality, Environment, Family},
-    time::Elapsed,
+    status::{Criticality, Environment, Family, Status},
+    time::{Deadline, Elapsed, Now},
 };
 use vigie_decide::{
-    alert::{Acknowledgement, Reached, Told},
+    alert::{self, Acknowledgement, AlertKey, Reached, Told},
     calendar::recurring::Recurring,
+    fleet::{self, State},
     held::{DigestDue, Held, HeldKey},
-    mute::{Mute, Place, Scope},
-    rules::{Maintenance, Match, Person, Receiver, Step},
+    mute::{Mute, Muted, MutedBy, Place, Scope, SilenceMatch},
+    routing::Ground,
+    rules::{Maintenance, Match, Person, Receiver, Rules, Step},
+    view::Basis,
 };
 
 use super::*;
 
-const NOW: Now = Now {
+pub(crate) const NOW: Now = Now {
     wall: Wall(1_795_374_271_207),
     elapsed: Elapsed(60_000),
 };
 
-fn alert(number: u64, status: Status) -> Alert {
-    Alert {
+pub(crate) fn alert(number: u64, status: Status) -> alert::Alert {
+    alert::Alert {
         number,
         family: Family::Availability,
         claimed: BTreeSet::new(),
@@ -43,11 +49,11 @@ fn alert(number: u64, status: Status) -> Alert {
     }
 }
 
-fn key(node: &str, check: &str, object: &str) -> AlertKey {
+pub(crate) fn key(node: &str, check: &str, object: &str) -> AlertKey {
     AlertKey::from_parts(node, check, object).unwrap()
 }
 
-fn told(to: &[(&str, u64, u64)]) -> Told {
+pub(crate) fn told(to: &[(&str, u64, u64)]) -> Told {
     Told {
         status: Status::Critical,
         to: to
@@ -66,7 +72,7 @@ fn told(to: &[(&str, u64, u64)]) -> Told {
     }
 }
 
-fn ground() -> Ground {
+pub(crate) fn ground() -> Ground {
     let mut rules = Rules::default();
     let steps = vec![Step::default()];
     for (name, steps) in [("equipe", Vec::new()), ("astreinte", steps)] {
@@ -86,13 +92,17 @@ fn ground() -> Ground {
     }
 }
 
-fn shown(state: &State, ground: &Ground) -> Value {
-    let presence = Presence::new(state, &ground.rules, NOW);
-    snapshot(state, ground, &presence, NOW)
+pub(crate) fn shown(state: &State, ground: &Ground) -> Fleet {
+    Fleet::of(&Basis {
+        state,
+        ground,
+        heard: &BTreeMap::new(),
+        at: NOW.wall,
+    })
 }
 
 /// One alert of each kind of handling, and what waits.
-fn busy() -> State {
+pub(crate) fn busy() -> State {
     let mut state = State::default();
     let mut acknowledged = alert(1, Status::Critical);
     acknowledged.acknowledged = Some(Acknowledgement {
@@ -145,7 +155,7 @@ fn busy() -> State {
         alert,
     };
     let ended = Held {
-        ended: Some((NOW.wall, vigie_decide::alert::Ended::Recovered)),
+        ended: Some((NOW.wall, alert::Ended::Recovered)),
         ..row.clone()
     };
     state.held.insert(held_key(held), row);
@@ -184,15 +194,13 @@ fn busy() -> State {
 }
 
 fn by_number(snapshot: &Value, number: u64) -> &Value {
-    rows_of(snapshot, "alerts")
-        .iter()
-        .find(|row| row["number"] == number)
-        .unwrap()
+    let alerts = snapshot["alerts"].as_array().unwrap();
+    alerts.iter().find(|row| row["number"] == number).unwrap()
 }
 
 #[test]
 fn alerts_say_who_was_told_where_and_what_is_being_done() {
-    let snapshot = shown(&busy(), &ground());
+    let snapshot = json!(shown(&busy(), &ground()));
     let first = by_number(&snapshot, 1);
     assert_eq!(first["told"], json!(["astreinte", "equipe"]));
     assert_eq!(
@@ -246,9 +254,9 @@ fn the_table_says_how_each_alert_is_handled_and_moves_no_cursor() {
     let turned = printable("/srv/\u{202e}txt.exe\u{9b}31m");
     assert_eq!(turned, "/srv/txt.exe");
     assert!(printable(&"x".repeat(300)).ends_with('…'));
-    let silences = mute_table(&snapshot, Some("silence"));
+    let silences = mute_table(&snapshot.mutes, Some(Kind::Silence));
     assert!(silences.contains("app-02") && !silences.contains("groups=app"));
-    assert_eq!(mute_table(&json!({}), None), "");
+    assert_eq!(mute_table(&[], None), "");
 }
 
 #[test]
@@ -259,83 +267,14 @@ fn an_exercise_is_no_trouble_and_everything_else_is() {
         .alerts
         .insert(AlertKey::exercise(&receiver), alert(7, Status::Critical));
     let snapshot = shown(&state, &ground());
-    assert!(is_fine(&snapshot), "{snapshot:#}");
+    assert!(snapshot.is_fine(), "{snapshot:#?}");
     assert!(table(&snapshot, Language::French).contains("exercise"));
     state
         .alerts
         .insert(key("app-01", "portail", ""), alert(8, Status::Warning));
-    assert!(!is_fine(&shown(&state, &ground())));
-    assert!(!is_fine(&json!({})));
-}
-
-fn since(to: &str, first: u64, last: u64) -> Linked {
-    Linked {
-        to: to.parse().unwrap(),
-        last,
-        about: About::Since(first),
-    }
-}
-
-fn numbers(state: &State, linked: &Linked) -> Result<Vec<u64>, NotTold> {
-    let told = told_by(&shown(state, &ground()), linked)?;
-    Ok(told.into_iter().map(|alert| alert.number).collect())
-}
-
-#[test]
-fn a_link_to_many_is_about_what_its_destination_was_told_within_its_span_and_is_open() {
-    let mut state = busy();
-    state.meta.last_message = 99;
-    let about = |to, first, last| numbers(&state, &since(to, first, last));
-    assert_eq!(about("am/sms", 1, 2), Ok(vec![]));
-    assert_eq!(about("am/sms", 1, 3), Ok(vec![1]));
-    assert_eq!(about("am/sms", 9, 99), Ok(vec![1]));
-    // Told of it before, and never since.
-    assert_eq!(about("am/sms", 10, 99), Ok(vec![]));
-    assert_eq!(about("am/mail", 1, 5), Ok(vec![]));
-    assert_eq!(about("equipe", 1, 7), Ok(vec![1]));
-    // Not in the settings: gone, or told by steps and never itself.
-    for gone in ["jb/sms", "am/voice", "astreinte"] {
-        assert_eq!(about(gone, 1, 99), Err(NotTold::Retired), "{gone}");
-    }
-    // Its message is not in the log yet: that is not the same as being over.
-    for unwritten in [0, 100] {
-        assert_eq!(about("am/sms", 0, unwritten), Err(NotTold::Unwritten));
-    }
-    let first = &told_by(&shown(&state, &ground()), &since("am/sms", 1, 3)).unwrap()[0];
-    assert_eq!(
-        first.acknowledged_by,
-        Some(Actor::Link("am/sms".parse().unwrap()))
-    );
-    assert_eq!((first.status, first.is_exercise), (Status::Critical, false));
-}
-
-#[test]
-fn the_link_of_an_exercise_is_about_no_older_alert_and_no_span_about_an_exercise() {
-    let mut state = State::default();
-    state.meta.last_message = 99;
-    let exercise = AlertKey::exercise(&"equipe".parse().unwrap());
-    let real = key("app-01", "portail", "");
-    // Told before the exercise, and reminded of after it.
-    for (key, number, reached) in [
-        (&real, 1, ("am/sms", 1, 9)),
-        (&exercise, 2, ("am/sms", 5, 5)),
-    ] {
-        let mut alert = alert(number, Status::Critical);
-        alert
-            .told
-            .insert("equipe".parse().unwrap(), told(&[reached]));
-        state.alerts.insert(key.clone(), alert);
-    }
-    let of = |key: &AlertKey, opening| Linked {
-        to: "am/sms".parse().unwrap(),
-        last: 5,
-        about: About::Alerts(vec![Mark::of(key, opening)]),
-    };
-    assert_eq!(numbers(&state, &of(&exercise, 1)), Ok(vec![2]));
-    assert_eq!(numbers(&state, &of(&real, 1)), Ok(vec![1]));
-    // Another opening of the same alert was another alert.
-    assert_eq!(numbers(&state, &of(&real, 2)), Ok(vec![]));
-    assert_eq!(numbers(&state, &since("am/sms", 5, 5)), Ok(vec![1]));
+    assert!(!shown(&state, &ground()).is_fine());
+    // What says nothing is not fine: it is no fleet at all.
+    assert!(serde_json::from_value::<Fleet>(json!({})).is_err());
 }
 
 #[test]
@@ -385,10 +324,7 @@ fn a_preview_covers_what_the_silence_itself_covers() {
             })
             .map(|(_, alert)| alert.number)
             .collect();
-        let found: BTreeSet<u64> = hits(&snapshot, silence)
-            .iter()
-            .filter_map(|row| row["number"].as_u64())
-            .collect();
+        let found: BTreeSet<u64> = snapshot.hits(silence).map(|alert| alert.number).collect();
         assert_eq!(found, wanted, "{silence:?}");
         hit += found.len();
     }
@@ -417,12 +353,13 @@ fn windows_of_the_settings_are_listed() {
         rules: rules.into(),
         zones: [("Europe/Paris".to_owned(), zone)].into_iter().collect(),
     };
-    let snapshot = shown(&State::default(), &ground);
+    let fleet = shown(&State::default(), &ground);
+    let snapshot = json!(fleet);
     let window = &snapshot["windows"][0];
     assert_eq!(window["is_on"], false);
     // The Tuesday after Sunday 22 November 2026, 22:00 in winter.
     assert_eq!(window["next_edge"], "2026-11-24T21:00:00.000Z");
-    let table = window_table(&snapshot);
+    let table = window_table(&fleet.windows);
     assert!(
         table.contains("next") && table.contains("groups=app"),
         "{table}"

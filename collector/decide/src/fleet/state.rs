@@ -281,6 +281,24 @@ impl Delta {
     pub fn is_empty(&self) -> bool {
         self.log.is_empty() && self.meta.is_none()
     }
+
+    /// A copy of what [`State::merge`] takes in, without the lines that only a store keeps.
+    #[must_use]
+    pub fn rows(&self) -> Self {
+        Self {
+            meta: self.meta.clone(),
+            nodes: self.nodes.clone(),
+            plans: self.plans.clone(),
+            alerts: self.alerts.clone(),
+            outbox: self.outbox.clone(),
+            tokens: self.tokens.clone(),
+            senders: self.senders.clone(),
+            held: self.held.clone(),
+            digests: self.digests.clone(),
+            mutes: self.mutes.clone(),
+            ..Self::default()
+        }
+    }
 }
 
 impl State {

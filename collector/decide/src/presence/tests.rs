@@ -341,3 +341,48 @@ fn only_a_contact_that_is_older_in_both_ways_was_overtaken() {
             .is_overtaken(&name("a"), &contact(10, -1), 10)
     );
 }
+
+#[test]
+fn readers_are_told_of_whoever_changed_once_and_of_all_at_first() {
+    let mut fleet = Fleet::of(&["a", "b"], "sxb");
+    let changed = |fleet: &mut Fleet| -> Vec<(String, Option<LastHeard>)> {
+        let changed = fleet.presence.take_changed().into_iter();
+        changed
+            .map(|(node, heard)| (node.to_string(), heard))
+            .collect()
+    };
+    let never = Some(LastHeard::default());
+    assert_eq!(
+        changed(&mut fleet),
+        [("a".to_owned(), never), ("b".to_owned(), never)]
+    );
+    assert_eq!(changed(&mut fleet), []);
+    fleet.contact("a");
+    let heard = LastHeard {
+        at: Some(fleet.now.wall),
+        is_silent: false,
+    };
+    assert!(heard.is_heard());
+    assert_eq!(changed(&mut fleet), [("a".to_owned(), Some(heard))]);
+    fleet.pass(121);
+    let (state, rules, now) = (&fleet.state, &fleet.rules, fleet.now);
+    fleet.presence.poll(state, rules, None, now);
+    let silent = LastHeard {
+        is_silent: true,
+        ..heard
+    };
+    assert!(!silent.is_heard());
+    let silent_too = LastHeard {
+        is_silent: true,
+        ..LastHeard::default()
+    };
+    assert_eq!(
+        changed(&mut fleet),
+        [
+            ("a".to_owned(), Some(silent)),
+            ("b".to_owned(), Some(silent_too))
+        ]
+    );
+    fleet.presence.forget(&name("a"));
+    assert_eq!(changed(&mut fleet), [("a".to_owned(), None)]);
+}

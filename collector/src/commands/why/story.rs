@@ -5,17 +5,25 @@ use std::{
     fmt::Write as _,
 };
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use vigie_core::{
+    digest::Digest,
     id::{CalendarName, ReceiverName},
     reason::message::{self, Language},
     time::Wall,
 };
 use vigie_decide::{
-    alert::AlertKey,
+    alert::{AlertKey, Notice},
+    destination::Destination,
     fleet::State,
+    mute::MutedBy,
     routing::{Ground, Standing},
     rules::When,
+    view::{
+        Version,
+        story::{Decided, Decision, Happened, Said, Told},
+    },
 };
 
 use super::words;
@@ -51,26 +59,54 @@ pub(super) struct Part {
     calendars: Vec<Standing>,
 }
 
+/// A story as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub(super) struct StoryForm<'a> {
+    v: Version,
+    number: u64,
+    alert: Option<&'a AlertKey>,
+    lines: Vec<LineForm<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct LineForm<'a> {
+    n: u64,
+    at: Wall,
+    event: &'a Value,
+    says: &'a str,
+    details: &'a [String],
+    route: Option<u64>,
+    calendars: Vec<CalendarForm<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct CalendarForm<'a> {
+    name: &'a CalendarName,
+    open: bool,
+    why: Option<String>,
+    next_edge: Option<Wall>,
+}
+
 /// Listens to the log for one alert.
 #[derive(Debug)]
 pub(super) struct Teller {
     language: Language,
     story: Story,
     /// Messages about it: for whom, where they went and when.
-    messages: BTreeMap<String, Sent>,
+    messages: BTreeMap<Digest, Sent>,
     /// Receivers for whose digest it waits.
-    held_for: BTreeSet<String>,
+    held_for: BTreeSet<ReceiverName>,
     /// Silences and maintenance that commands began, in words, by number.
     mutes: BTreeMap<u64, String>,
-    muted_by: Option<Value>,
+    muted_by: Option<MutedBy>,
     is_open: bool,
 }
 
 #[derive(Debug, Clone)]
 struct Sent {
     what: &'static str,
-    receiver: String,
-    to: String,
+    receiver: ReceiverName,
+    to: Destination,
     at: Wall,
     is_waiting: bool,
 }
@@ -78,6 +114,7 @@ struct Sent {
 /// What a turn was decided on.
 struct Scene<'a> {
     turn: &'a Turn,
+    happened: Happened,
     ground: &'a Ground,
     state: &'a State,
 }
@@ -102,15 +139,23 @@ impl Teller {
 
     /// Takes in the next turn, and what it was decided on.
     pub(super) fn hear(&mut self, turn: &Turn, ground: &Ground, state: &State) {
+        let happened = match Said::read(&turn.event.event) {
+            Said::Event(happened) => happened,
+            // A turn begins with an event.
+            Said::Decision(_) => Happened::Other,
+        };
         let scene = Scene {
             turn,
+            happened,
             ground,
             state,
         };
-        self.note_mutes(&scene);
         let mut decided: Vec<Part> = Vec::new();
         for line in &turn.decisions {
-            if let Some(part) = self.decision(line, &scene) {
+            let Said::Decision(decision) = Said::read(&line.event) else {
+                continue;
+            };
+            if let Some(part) = self.decision(line, &decision, &scene) {
                 let repeats = decided.last().is_some_and(|last| {
                     last.route == part.route && last.calendars == part.calendars
                 });
@@ -118,9 +163,9 @@ impl Teller {
             }
         }
         let cause = if decided.is_empty() {
-            self.concerning(&turn.event, &scene)
+            self.concerning(&scene)
         } else {
-            Some(self.event(&turn.event, &scene))
+            Some(self.event(&scene))
         };
         self.story.parts.extend(cause);
         self.story.parts.extend(decided);
@@ -143,115 +188,117 @@ impl Teller {
         }
     }
 
-    /// An event that a decision about the alert followed from.
-    fn event(&self, line: &Written, scene: &Scene<'_>) -> Part {
-        let said = self
-            .message_event(line, scene)
-            .unwrap_or_else(|| words::event(line, self.story.alert.as_ref(), scene.ground));
+    /// The event, from which a decision about the alert followed.
+    fn event(&self, scene: &Scene<'_>) -> Part {
+        let line = &scene.turn.event;
+        let said = self.message_event(scene).unwrap_or_else(|| {
+            let alert = self.story.alert.as_ref();
+            words::event(line, &scene.happened, alert, scene.ground)
+        });
         let mut part = Self::part(line, scene, said);
-        if line.kind() == "entry" {
-            part.details = words::evidence(&line.event, self.language);
+        if let Happened::Entry(entry) = &scene.happened {
+            part.details = words::evidence(entry, self.language);
         }
         part
     }
 
-    /// An event that nothing was decided on, if it concerns the alert all the same.
-    fn concerning(&mut self, line: &Written, scene: &Scene<'_>) -> Option<Part> {
-        if self.is_open && self.is_about_it(line) {
+    /// The event, if nothing was decided on it and it concerns the alert all the same.
+    fn concerning(&mut self, scene: &Scene<'_>) -> Option<Part> {
+        if self.is_open && self.is_about_it(&scene.happened) {
             // Nothing was decided on it, and it is evidence all the same: often the very line that a contact announced.
-            return Some(self.event(line, scene));
+            return Some(self.event(scene));
         }
-        let key = line.event["key"].as_str().unwrap_or_default();
-        let said = self.message_event(line, scene)?;
-        if matches!(line.kind(), "delivered" | "undeliverable")
+        let said = self.message_event(scene)?;
+        if let Happened::Delivered { key, .. } | Happened::Undeliverable { key } = &scene.happened
             && let Some(sent) = self.messages.get_mut(key)
         {
             sent.is_waiting = false;
         }
-        Some(Self::part(line, scene, said))
+        Some(Self::part(&scene.turn.event, scene, said))
     }
 
     /// Whether it is a line of the alert's node about the very object.
-    fn is_about_it(&self, line: &Written) -> bool {
-        let said = &line.event["line"];
-        self.story.alert.as_ref().is_some_and(|alert| {
-            line.kind() == "entry"
-                && line.event["node"] == *alert.node()
-                && said["check"] == alert.check()
-                && said["object"].as_str().unwrap_or_default() == alert.object()
-        })
+    fn is_about_it(&self, happened: &Happened) -> bool {
+        let (Happened::Entry(entry), Some(alert)) = (happened, &self.story.alert) else {
+            return false;
+        };
+        if entry.node != alert.node() {
+            return false;
+        }
+        let said = entry.measured();
+        said.check.as_deref() == Some(alert.check())
+            && said.object.unwrap_or_default() == alert.object()
     }
 
     /// What became of a message about the alert.
-    fn message_event(&self, line: &Written, scene: &Scene<'_>) -> Option<String> {
-        let event = &line.event;
-        if matches!(line.kind(), "delivery.failing" | "delivery.works") {
-            let to = event["receiver"].as_str()?;
-            let waits = |sent: &&Sent| sent.is_waiting && sent.to == to;
-            self.messages.values().find(waits)?;
-            return Some(words::event(line, None, scene.ground));
-        }
-        let key = event["key"].as_str()?;
-        let sent = self.messages.get(key)?;
-        let Sent {
-            what, receiver, to, ..
-        } = sent;
-        let took = words::duration(line.now.wall.0 - sent.at.0);
-        match line.kind() {
-            "delivered" => {
-                let others = event["carried_by"].as_str().is_some_and(|lead| lead != key);
+    fn message_event(&self, scene: &Scene<'_>) -> Option<String> {
+        let line = &scene.turn.event;
+        let of = |key: &Digest| {
+            let sent = self.messages.get(key)?;
+            let to = words::destination(&sent.receiver, &sent.to);
+            Some((sent, format!("{} to {to}", sent.what)))
+        };
+        match &scene.happened {
+            Happened::DeliveryFailing { receiver: to, .. }
+            | Happened::DeliveryWorks { receiver: to } => {
+                let waits = |sent: &&Sent| sent.is_waiting && sent.to == *to;
+                self.messages.values().find(waits)?;
+                let happened = &scene.happened;
+                Some(words::event(line, happened, None, scene.ground))
+            }
+            Happened::Delivered { key, carried_by } => {
+                let (sent, what) = of(key)?;
+                let took = words::duration(line.now.wall.0 - sent.at.0);
+                let others = carried_by.is_some_and(|lead| lead != *key);
                 let with = if others { ", together with others" } else { "" };
                 Some(format!(
-                    "accepted: {what} to {}, {took} after it was decided{with}",
-                    words::destination(receiver, to)
+                    "accepted: {what}, {took} after it was decided{with}"
                 ))
             }
-            "refused" => Some(format!(
-                "refused for good: {what} to {}, with HTTP or SMTP status {}",
-                words::destination(receiver, to),
-                event["http_status"]
-            )),
-            "undeliverable" => Some(format!(
-                "given up: {what} to {}, which is not in the settings any more",
-                words::destination(receiver, to)
-            )),
+            Happened::Refused { key, http_status } => {
+                let (_, what) = of(key)?;
+                Some(format!(
+                    "refused for good: {what}, with HTTP or SMTP status {http_status}"
+                ))
+            }
+            Happened::Undeliverable { key } => {
+                let (_, what) = of(key)?;
+                Some(format!(
+                    "given up: {what}, which is not in the settings any more"
+                ))
+            }
             _ => None,
         }
     }
 
-    fn note_mutes(&mut self, scene: &Scene<'_>) {
-        let event = &scene.turn.event;
-        if !matches!(event.kind(), "silence.started" | "maintenance.started") {
-            return;
-        }
-        let began = scene
-            .turn
-            .decisions
-            .iter()
-            .find(|line| line.event["decided"] == "mute.began");
-        if let Some(number) = began.and_then(|line| line.event["mute"].as_u64()) {
-            let said = words::mute(number, event, scene.ground);
-            self.mutes.insert(number, said);
-        }
-    }
-
-    fn decision(&mut self, line: &Written, scene: &Scene<'_>) -> Option<Part> {
-        let event = &line.event;
-        let decided = event["decided"].as_str()?;
-        let about = event["number"].as_u64();
+    fn decision(&mut self, line: &Written, decision: &Decision, scene: &Scene<'_>) -> Option<Part> {
+        let about = decision.number;
         self.story.last_number = self.story.last_number.max(about.unwrap_or(0));
         let number = self.story.number;
-        match decided {
-            "digest" => return self.digest(line, scene),
-            "mute.over" => {
-                let was = self.muted_by.as_ref().and_then(|by| by["mute"].as_u64())?;
-                return (event["mute"].as_u64() == Some(was)).then(|| {
-                    let by = self.mute_words(&json!({"mute": was}), scene.ground);
-                    self.muted_by = None;
-                    Self::part(line, scene, format!("over: {by}"))
-                });
+        match &decision.what {
+            Decided::MuteBegan { mute } => {
+                if let Some(begun) = scene.happened.begun() {
+                    let at = scene.turn.event.now.wall;
+                    let said = words::mute(*mute, begun, at, scene.ground);
+                    self.mutes.insert(*mute, said);
+                }
+                return None;
             }
-            "folded" if event["into"].as_u64() == Some(number) => {
+            Decided::Digest {
+                receiver,
+                due,
+                is_late,
+                key,
+            } => {
+                let digest = (receiver, *due, *is_late, *key);
+                return self.digest(line, digest, scene);
+            }
+            Decided::MuteOver { mute } => {
+                let by = self.muted_by.take_if(|by| *by == MutedBy::Mute(*mute))?;
+                let by = self.mute_words(&by, scene.ground);
+                return Some(Self::part(line, scene, format!("over: {by}")));
+            }
+            Decided::Folded { into } if *into == number => {
                 let other = about.unwrap_or(0);
                 let said = format!("explains #{other}, which nobody is told of besides");
                 return Some(Self::part(line, scene, said));
@@ -261,147 +308,157 @@ impl Teller {
         if about != Some(number) {
             return None;
         }
-        let text = |member: &str| event[member].as_str().unwrap_or("?").to_owned();
-        let said = match decided {
-            "alert.opened" => {
+        let said = match &decision.what {
+            Decided::Opened {
+                alert,
+                status,
+                reason,
+            } => {
                 self.is_open = true;
-                self.story.alert = serde_json::from_value(event["alert"].clone()).ok();
-                let reason = self.reason(event, scene);
-                format!("#{number} begins: {}: {reason}", text("status"))
+                self.story.alert = Some(alert.clone());
+                let reason = self.reason(reason, scene);
+                format!("#{number} begins: {status}: {reason}")
             }
-            "alert.changed" => {
-                let reason = self.reason(event, scene);
-                format!(
-                    "#{number} goes from {} to {}: {reason}",
-                    text("from"),
-                    text("to")
-                )
+            Decided::Changed { from, to, reason } => {
+                let reason = self.reason(reason, scene);
+                format!("#{number} goes from {from} to {to}: {reason}")
             }
-            "alert.closed" => {
+            Decided::Closed { ended } => {
                 self.is_open = false;
-                format!("#{number} ends: {}", words::ended(&text("ended")))
+                format!("#{number} ends: {}", words::ended(ended))
             }
-            "told" => return Some(self.told(line, scene)),
-            "held" => return Some(self.held(line, scene)),
-            "muted" => {
-                self.muted_by = Some(event["by"].clone());
-                let by = self.mute_words(&event["by"], scene.ground);
-                let would = |verb: &str, member: &str| {
-                    let names = words::names(&event[member]);
-                    (!names.is_empty()).then(|| format!("{verb} {names}"))
-                };
-                let would: Vec<String> = [
-                    would("would have told", "would_tell"),
-                    would("would have been held for", "would_hold"),
-                ]
-                .into_iter()
-                .flatten()
-                .collect();
-                let mut part = Self::part(line, scene, format!("kept quiet by {by}"));
-                part.details = would;
+            Decided::Told(told) => return Some(self.told(line, told, scene)),
+            Decided::Held {
+                receiver,
+                until,
+                route,
+            } => return Some(self.held(line, receiver, (*until, *route), scene)),
+            Decided::Muted {
+                by,
+                would_tell,
+                would_hold,
+            } => {
+                let said = self.mute_words(by, scene.ground);
+                self.muted_by = Some(by.clone());
+                let mut part = Self::part(line, scene, format!("kept quiet by {said}"));
+                let would = [
+                    ("would have told", would_tell),
+                    ("would have been held for", would_hold),
+                ];
+                let would = would.into_iter().filter(|(_, names)| !names.is_empty());
+                part.details = would
+                    .map(|(verb, names)| format!("{verb} {}", words::names(names)))
+                    .collect();
                 return Some(part);
             }
-            "folded" => format!(
-                "#{} explains it, and everybody concerned knows of that: nobody is told besides",
-                event["into"]
+            Decided::Folded { into } => format!(
+                "#{into} explains it, and everybody concerned knows of that: nobody is told besides"
             ),
-            "alert.acknowledged" => format!("acknowledged by {}", words::actor(&event["by"])),
-            "alert.unacknowledged" => words::unacknowledged(&text("why")).to_owned(),
-            "skipped" => words::skipped(event),
-            "kept" => format!("does not end: {}", words::kept(&text("why"))),
-            _ => format!("{decided}: {}", words::members(event)),
+            Decided::Acknowledged { by } => format!("acknowledged by {}", words::actor(by)),
+            Decided::Unacknowledged { why } => words::unacknowledged(why).to_owned(),
+            Decided::Skipped {
+                receiver,
+                step,
+                person,
+            } => words::skipped(receiver, *step, person.as_ref()),
+            Decided::Kept { why } => format!("does not end: {}", words::kept(why)),
+            Decided::Digest { .. }
+            | Decided::MuteBegan { .. }
+            | Decided::MuteOver { .. }
+            | Decided::Other => {
+                format!("{}: {}", decision.word, words::members(&line.event))
+            }
         };
         Some(Self::part(line, scene, said))
     }
 
-    fn told(&mut self, line: &Written, scene: &Scene<'_>) -> Part {
-        let event = &line.event;
-        let text = |member: &str| event[member].as_str().unwrap_or("?").to_owned();
-        let receiver = text("receiver");
-        // Until there were steps, a message went to its receiver.
-        let to = event["to"].as_str().unwrap_or(&receiver).to_owned();
-        let notice = words::notice(&text("notice"));
+    fn told(&mut self, line: &Written, told: &Told, scene: &Scene<'_>) -> Part {
+        let (receiver, to) = (&told.receiver, told.destination());
+        let notice = words::notice(told.notice);
         // The end goes wherever anything went, whatever the step.
-        let step = event["step"].as_u64().filter(|_| text("notice") != "close");
-        let step = words::step(step, &receiver, &scene.ground.rules);
-        let told = format!(
+        let step = told.step.filter(|_| told.notice != Notice::Close);
+        let step = words::step(step, receiver, &scene.ground.rules);
+        let said = format!(
             "told ({notice}): {}{step}",
-            words::destination(&receiver, &to)
+            words::destination(receiver, &to)
         );
         let sent = Sent {
             what: notice,
-            receiver,
+            receiver: receiver.clone(),
             to,
             at: line.now.wall,
             is_waiting: true,
         };
-        self.messages.insert(text("key"), sent);
-        let mut part = Self::part(line, scene, told);
-        part.stand_on(event["route"].as_u64(), None, scene);
+        self.messages.insert(told.key, sent);
+        let mut part = Self::part(line, scene, said);
+        part.stand_on(told.route, None, scene);
         part
     }
 
-    fn held(&mut self, line: &Written, scene: &Scene<'_>) -> Part {
-        let event = &line.event;
-        let receiver = event["receiver"].as_str().unwrap_or("?");
-        self.held_for.insert(receiver.to_owned());
-        let until = event["until"].as_str().and_then(|at| Wall::parse(at).ok());
+    fn held(
+        &mut self,
+        line: &Written,
+        receiver: &ReceiverName,
+        (until, route): (Option<Wall>, Option<u64>),
+        scene: &Scene<'_>,
+    ) -> Part {
+        self.held_for.insert(receiver.clone());
         let until = until.map_or_else(
             || "; no opening is known".to_owned(),
             |at| format!(" until {}", words::time(at, scene.ground)),
         );
         let mut part = Self::part(line, scene, format!("held for {receiver}'s digest{until}"));
-        part.stand_on(event["route"].as_u64(), Some(receiver), scene);
+        part.stand_on(route, Some(receiver), scene);
         part
     }
 
-    fn digest(&mut self, line: &Written, scene: &Scene<'_>) -> Option<Part> {
-        let event = &line.event;
-        let receiver = event["receiver"].as_str()?;
+    fn digest(
+        &mut self,
+        line: &Written,
+        (receiver, due, is_late, key): (&ReceiverName, Wall, bool, Digest),
+        scene: &Scene<'_>,
+    ) -> Option<Part> {
         if !self.held_for.remove(receiver) {
             return None;
         }
         let sent = Sent {
             what: "digest",
-            receiver: receiver.to_owned(),
-            to: receiver.to_owned(),
+            receiver: receiver.clone(),
+            to: Destination::Receiver(receiver.clone()),
             at: line.now.wall,
             is_waiting: true,
         };
-        let key = event["key"].as_str().unwrap_or_default();
-        self.messages.insert(key.to_owned(), sent);
-        let due = event["due"].as_str().and_then(|at| Wall::parse(at).ok());
-        let due = due.map_or_else(String::new, |at| {
-            format!(", due {}", words::time(at, scene.ground))
-        });
-        let late = if event["is_late"] == true {
-            ", late"
-        } else {
-            ""
-        };
+        self.messages.insert(key, sent);
+        let due = words::time(due, scene.ground);
+        let late = if is_late { ", late" } else { "" };
         Some(Self::part(
             line,
             scene,
-            format!("goes out in {receiver}'s digest{due}{late}"),
+            format!("goes out in {receiver}'s digest, due {due}{late}"),
         ))
     }
 
-    fn mute_words(&self, by: &Value, ground: &Ground) -> String {
-        let begun = by["mute"].as_u64().map(|number| {
-            let known = self.mutes.get(&number).cloned();
-            known.unwrap_or_else(|| format!("silence or maintenance {number}"))
-        });
-        begun.unwrap_or_else(|| words::window(by, &ground.rules))
+    fn mute_words(&self, by: &MutedBy, ground: &Ground) -> String {
+        match by {
+            MutedBy::Mute(number) => {
+                let known = self.mutes.get(number).cloned();
+                known.unwrap_or_else(|| format!("silence or maintenance {number}"))
+            }
+            MutedBy::Window(name) => words::window(name, &ground.rules),
+        }
     }
 
     /// A decision's reason in words, with the facts of the line that caused it, or of the alert as it is known.
-    fn reason(&self, decided: &Value, scene: &Scene<'_>) -> String {
-        let code = decided["reason"].as_str().unwrap_or_default();
-        let line = &scene.turn.event.event["line"];
-        let of_line = line["facts"].as_object().filter(|_| line["reason"] == code);
+    fn reason(&self, code: &str, scene: &Scene<'_>) -> String {
+        let of_line = match &scene.happened {
+            Happened::Entry(entry) => Some(entry.measured()),
+            _ => None,
+        };
+        let of_line = of_line.filter(|line| line.reason.as_deref() == Some(code));
         let alert = self.story.alert.as_ref();
         let of_alert = alert.and_then(|alert| Some(&scene.state.alerts.get(alert)?.facts));
         let none = Map::new();
+        let of_line = of_line.as_ref().map(|line| &line.facts);
         let facts = of_line.or(of_alert).unwrap_or(&none);
         message::render(self.language, code, facts)
     }
@@ -410,7 +467,12 @@ impl Teller {
 impl Part {
     /// Notes which route decided, and how the calendars stood that it depended on: those that it and the routes before
     /// it name, and the receiver's own where it waits for that.
-    fn stand_on(&mut self, route: Option<u64>, waits_for: Option<&str>, scene: &Scene<'_>) {
+    fn stand_on(
+        &mut self,
+        route: Option<u64>,
+        waits_for: Option<&ReceiverName>,
+        scene: &Scene<'_>,
+    ) {
         let Some(position) = route else {
             return;
         };
@@ -427,13 +489,12 @@ impl Part {
                 names.push(name);
             }
         }
-        let receiver = waits_for.and_then(|name| name.parse::<ReceiverName>().ok());
         let receivers = decided
             .hold
             .then_some(&decided.notify)
             .into_iter()
             .flatten();
-        for receiver in receivers.chain(&receiver) {
+        for receiver in receivers.chain(waits_for) {
             let receiver = rules.receivers.get(receiver);
             names.extend(receiver.and_then(|receiver| receiver.calendar.as_ref()));
         }
@@ -459,38 +520,36 @@ impl Part {
         self
     }
 
-    fn to_json(&self) -> Value {
-        let calendars: Vec<Value> = self
-            .calendars
-            .iter()
-            .map(|standing| {
-                json!({
-                    "name": standing.calendar,
-                    "open": standing.is_open,
-                    "why": standing.why.map(words::why),
-                    "next_edge": standing.next_edge,
+    fn form(&self) -> LineForm<'_> {
+        let calendars = self.calendars.iter();
+        LineForm {
+            n: self.n,
+            at: self.at,
+            event: &self.event,
+            says: &self.says,
+            details: &self.details,
+            route: self.route,
+            calendars: calendars
+                .map(|standing| CalendarForm {
+                    name: &standing.calendar,
+                    open: standing.is_open,
+                    why: standing.why.map(words::why),
+                    next_edge: standing.next_edge,
                 })
-            })
-            .collect();
-        json!({
-            "n": self.n,
-            "at": self.at,
-            "event": self.event,
-            "says": self.says,
-            "details": self.details,
-            "route": self.route,
-            "calendars": calendars,
-        })
+                .collect(),
+        }
     }
 }
 
 impl Story {
-    pub(super) fn to_json(&self) -> Value {
-        json!({
-            "number": self.number,
-            "alert": self.alert,
-            "lines": self.parts.iter().map(Part::to_json).collect::<Vec<_>>(),
-        })
+    /// As `--json` prints it.
+    pub(super) fn form(&self) -> StoryForm<'_> {
+        StoryForm {
+            v: Version,
+            number: self.number,
+            alert: self.alert.as_ref(),
+            lines: self.parts.iter().map(Part::form).collect(),
+        }
     }
 
     pub(super) fn write(&self, out: &mut String) {

@@ -5,16 +5,21 @@ use serde_json::{Map, Value};
 use vigie_core::{
     canonical,
     digest::Digest,
-    id::MaintenanceName,
+    id::{MaintenanceName, PersonName, ReceiverName},
     reason::message::{self, Language},
     time::Wall,
 };
 use vigie_decide::{
-    alert::AlertKey,
+    alert::{Actor, AlertKey, Notice},
     calendar::Why,
+    destination::Destination,
     mute::Scope,
     routing::{Ground, Standing},
     rules::{Match, Route, Rules, When},
+    view::{
+        mute::Kind,
+        story::{Begun, Contact, Entry, Happened},
+    },
 };
 
 use crate::replay::Written;
@@ -77,103 +82,97 @@ pub(in crate::commands) fn alert(alert: &AlertKey) -> String {
     printable(&format!("{check} of {node}{object}"))
 }
 
-/// What happened, in a sentence. `alert` is the one that the story is about.
-pub(super) fn event(line: &Written, alert: Option<&AlertKey>, ground: &Ground) -> String {
-    let event = &line.event;
-    let text = |member: &str| event[member].as_str().unwrap_or("?").to_owned();
-    let instant = |member: &str| {
-        let at = event[member].as_str().and_then(|at| Wall::parse(at).ok());
-        at.map_or_else(|| "?".to_owned(), |at| time(at, ground))
-    };
-    match line.kind() {
-        "entry" => entry(event),
-        "contact" => contact(event, alert),
-        "collector.started" => "the collector starts".to_owned(),
-        "rules.loaded" => "settings are loaded".to_owned(),
-        "deadline" => "time has passed".to_owned(),
-        "node.silent" => format!(
-            "{} is silent; last heard {}",
-            text("node"),
-            instant("last_contact")
+/// What happened, in a sentence: `line` as it is read in `happened`. `alert` is the one that the story is about.
+pub(super) fn event(
+    line: &Written,
+    happened: &Happened,
+    alert: Option<&AlertKey>,
+    ground: &Ground,
+) -> String {
+    match happened {
+        Happened::Entry(said) => entry(said),
+        Happened::Contact {
+            node,
+            contact: said,
+        } => contact(node, said, alert),
+        Happened::Started => "the collector starts".to_owned(),
+        Happened::RulesLoaded { .. } => "settings are loaded".to_owned(),
+        Happened::Deadline => "time has passed".to_owned(),
+        Happened::NodeSilent { node, last_contact } => format!(
+            "{node} is silent; last heard {}",
+            time(*last_contact, ground)
         ),
-        "node.heard" => format!("{} is heard again", text("node")),
-        "site.silent" => format!("site {} is silent", text("site")),
-        "site.heard" => format!("site {} is heard again", text("site")),
-        "plan.confirmed" => format!("uid {} confirms {}", event["uid"], text("node")),
-        "node.retired" => format!("uid {} retires {}", event["uid"], text("node")),
-        "commit.failed" => format!(
-            "{} commits failed before this one; what was urgent was told without them",
-            event["count"]
-        ),
-        "acknowledged" => format!("acknowledgement by {}", actor(&event["by"])),
-        "unacknowledged" => format!("uid {} takes the acknowledgement back", event["uid"]),
-        "alert.ended" => format!("uid {} ends it: {:?}", event["uid"], text("reason")),
-        "silence.started" => format!("uid {} begins a silence", event["uid"]),
-        "maintenance.started" => format!("uid {} begins maintenance", event["uid"]),
-        "mute.ended" => format!("uid {} ends mute {}", event["uid"], event["mute"]),
-        "exercise.started" => format!(
-            "uid {} begins an exercise for {}",
-            event["uid"],
-            text("receiver")
-        ),
-        "sender.alert" => format!(
-            "{} says that {} is {}",
-            text("sender"),
-            event["alert"]["name"].as_str().unwrap_or("?"),
-            event["alert"]["status"].as_str().unwrap_or("?")
-        ),
-        "delivery.failing" => format!(
-            "{} does not accept messages: {} wait, last answer {}",
-            text("receiver"),
-            event["waiting"],
-            match event["http_status"].as_u64() {
-                None | Some(0) => "none".to_owned(),
-                Some(status) => status.to_string(),
+        Happened::NodeHeard { node } => format!("{node} is heard again"),
+        Happened::SiteSilent { site } => format!("site {site} is silent"),
+        Happened::SiteHeard { site } => format!("site {site} is heard again"),
+        Happened::Confirmed { node, uid } => format!("uid {uid} confirms {node}"),
+        Happened::NodeRetired { node, uid } => format!("uid {uid} retires {node}"),
+        Happened::CommitFailed { count } => {
+            format!("{count} commits failed before this one; what was urgent was told without them")
+        }
+        Happened::Acknowledged { by } => format!("acknowledgement by {}", actor(by)),
+        Happened::Unacknowledged { uid } => format!("uid {uid} takes the acknowledgement back"),
+        Happened::AlertEnded { reason, uid } => format!("uid {uid} ends it: {reason:?}"),
+        Happened::SilenceStarted(begun) => format!("uid {} begins a silence", begun.uid),
+        Happened::MaintenanceStarted(begun) => format!("uid {} begins maintenance", begun.uid),
+        Happened::MuteEnded { mute, uid } => format!("uid {uid} ends mute {mute}"),
+        Happened::ExerciseStarted { receiver, uid } => {
+            format!("uid {uid} begins an exercise for {receiver}")
+        }
+        Happened::SenderAlert { sender, alert } => {
+            format!("{sender} says that {} is {}", alert.name, alert.status)
+        }
+        Happened::DeliveryFailing {
+            receiver,
+            waiting,
+            http_status,
+        } => format!(
+            "{receiver} does not accept messages: {waiting} wait, last answer {}",
+            match http_status {
+                0 => "none".to_owned(),
+                status => status.to_string(),
             }
         ),
-        "delivery.works" => format!("{} accepts messages again", text("receiver")),
-        "clock.trusted" => "the collector's clock is trusted again".to_owned(),
-        kind => format!("{kind}: {}", members(event)),
+        Happened::DeliveryWorks { receiver } => format!("{receiver} accepts messages again"),
+        Happened::ClockTrusted => "the collector's clock is trusted again".to_owned(),
+        Happened::Delivered { .. }
+        | Happened::Refused { .. }
+        | Happened::Undeliverable { .. }
+        | Happened::Other => format!("{}: {}", line.kind(), members(&line.event)),
     }
 }
 
-fn entry(event: &Value) -> String {
-    let line = &event["line"];
-    let text = |member: &str| line[member].as_str();
-    let mut said = format!(
-        "{}'s line {}",
-        event["node"].as_str().unwrap_or("?"),
-        line["seq"]
-    );
-    if let Some(check) = text("check") {
+fn entry(entry: &Entry) -> String {
+    let line = entry.measured();
+    let seq = line.seq.map_or("null".to_owned(), |seq| seq.to_string());
+    let mut said = format!("{}'s line {seq}", entry.node);
+    if let Some(check) = line.check {
         said.push_str(&format!(": {check}"));
-        if let Some(object) = text("object") {
+        if let Some(object) = line.object {
             said.push_str(&format!(" ({object})"));
         }
-        if let Some(status) = text("status") {
+        if let Some(status) = line.status {
             said.push_str(&format!(" is {status}"));
         }
     }
-    if event["history"] == true {
+    if entry.history {
         said.push_str("; history, it says nothing of now");
     }
-    if event["doubt"] == true {
+    if entry.doubt {
         said.push_str("; its certificate has expired, so it ends nothing");
     }
     said
 }
 
 /// The reason and facts of a node's line in words, and the line itself.
-pub(super) fn evidence(event: &Value, language: Language) -> Vec<String> {
-    let line = &event["line"];
-    let none = Map::new();
-    let facts = line["facts"].as_object().unwrap_or(&none);
-    let written = canonical::write(line);
+pub(super) fn evidence(entry: &Entry, language: Language) -> Vec<String> {
+    let line = entry.measured();
+    let written = canonical::write(&entry.line);
     let mut said = Vec::new();
-    if let Some(reason) = line["reason"].as_str() {
+    if let Some(reason) = line.reason {
         said.push(format!(
             "{reason}: {}",
-            message::render(language, reason, facts)
+            message::render(language, &reason, &line.facts)
         ));
     }
     said.push(format!("evidence: {}", escaped(&written)));
@@ -181,20 +180,14 @@ pub(super) fn evidence(event: &Value, language: Language) -> Vec<String> {
     said
 }
 
-fn contact(event: &Value, alert: Option<&AlertKey>) -> String {
-    let node = event["node"].as_str().unwrap_or("?");
-    let listed = event["contact"]["not_ok"].as_array();
-    let found = listed.into_iter().flatten().find(|object| {
-        alert.is_some_and(|alert| {
-            object["check"] == alert.check()
-                && object["object"].as_str().unwrap_or_default() == alert.object()
-        })
+fn contact(node: &str, contact: &Contact, alert: Option<&AlertKey>) -> String {
+    let found = contact.not_ok.iter().find(|listed| {
+        alert.is_some_and(|alert| listed.check == alert.check() && listed.object == alert.object())
     });
     match found {
-        Some(object) => format!(
+        Some(listed) => format!(
             "{node} makes contact and lists it as {} (its line {})",
-            object["status"].as_str().unwrap_or("?"),
-            object["seq"]
+            listed.status, listed.seq
         ),
         None => format!("{node} makes contact"),
     }
@@ -211,34 +204,29 @@ pub(super) fn members(event: &Value) -> String {
 }
 
 /// `equipe-sis`, or `astreinte (am/sms)` where a person is told.
-pub(super) fn destination(receiver: &str, to: &str) -> String {
-    if receiver == to {
-        receiver.to_owned()
-    } else {
-        format!("{receiver} ({to})")
+pub(super) fn destination(receiver: &ReceiverName, to: &Destination) -> String {
+    match to {
+        Destination::Receiver(to) if to == receiver => receiver.to_string(),
+        _ => format!("{receiver} ({to})"),
     }
 }
 
 /// What a message says, for a reader who knows the alert.
-pub(super) fn notice(word: &str) -> &'static str {
-    match word {
-        "open" => "it begins",
-        "worse" => "it is worse",
-        "still" => "it is still on",
-        "again" => "it is still on, again",
-        "handover" => "it is handed over",
-        "close" => "it ends",
-        _ => "a message",
+pub(super) const fn notice(notice: Notice) -> &'static str {
+    match notice {
+        Notice::Open => "it begins",
+        Notice::Worse => "it is worse",
+        Notice::Still => "it is still on",
+        Notice::Again => "it is still on, again",
+        Notice::HandOver => "it is handed over",
+        Notice::Close => "it ends",
     }
 }
 
 /// Which step, for receivers that have several.
-pub(super) fn step(step: Option<u64>, receiver: &str, rules: &Rules) -> String {
-    let steps = rules
-        .receivers
-        .iter()
-        .find(|(name, _)| name.as_str() == receiver)
-        .map_or(0, |(_, receiver)| receiver.steps.len());
+pub(super) fn step(step: Option<u64>, receiver: &ReceiverName, rules: &Rules) -> String {
+    let receiver = rules.receivers.get(receiver);
+    let steps = receiver.map_or(0, |receiver| receiver.steps.len());
     match step {
         Some(step) if steps > 1 => format!(", step {} of {steps}", step + 1),
         _ => String::new(),
@@ -275,55 +263,48 @@ pub(super) fn kept(word: &str) -> String {
     }
 }
 
-pub(super) fn skipped(event: &Value) -> String {
-    let receiver = event["receiver"].as_str().unwrap_or("?");
-    let step = event["step"].as_u64().unwrap_or(0) + 1;
-    match event["person"].as_str() {
+pub(super) fn skipped(receiver: &ReceiverName, step: u64, person: Option<&PersonName>) -> String {
+    let step = step + 1;
+    match person {
         Some(person) => format!("skipped: {person}, step {step} of {receiver}, cannot be reached"),
         None => format!("skipped: step {step} of {receiver} has nobody who can be reached"),
     }
 }
 
 /// Who did something.
-pub(super) fn actor(by: &Value) -> String {
-    match (by["uid"].as_u64(), by["link"].as_str()) {
-        (Some(uid), _) => format!("uid {uid}"),
-        (_, Some(to)) => format!("whoever reads {to}, by the link in a message"),
-        _ => "?".to_owned(),
+pub(super) fn actor(by: &Actor) -> String {
+    match by {
+        Actor::Uid(uid) => format!("uid {uid}"),
+        Actor::Link(to) => format!("whoever reads {to}, by the link in a message"),
     }
 }
 
-/// Names of a list, one after the other.
-pub(in crate::commands) fn names(list: &Value) -> String {
-    let names = list.as_array().into_iter().flatten();
-    names
-        .filter_map(Value::as_str)
-        .collect::<Vec<_>>()
-        .join(", ")
+/// Names, one after the other.
+pub(super) fn names(receivers: &[ReceiverName]) -> String {
+    let names: Vec<&str> = receivers.iter().map(ReceiverName::as_str).collect();
+    names.join(", ")
 }
 
-/// A silence or maintenance that a command began.
-pub(in crate::commands) fn mute(number: u64, event: &Written, ground: &Ground) -> String {
-    let what = match event.kind() {
-        "silence.started" => "silence",
-        _ => "maintenance",
-    };
-    let for_ms = event.event["for_ms"].as_i64().unwrap_or(0);
+/// A silence or maintenance that a command began, at `at`.
+pub(in crate::commands) fn mute(
+    number: u64,
+    (kind, begun): (Kind, &Begun),
+    at: Wall,
+    ground: &Ground,
+) -> String {
+    let for_ms = i64::try_from(begun.for_ms).unwrap_or(i64::MAX);
     format!(
-        "{what} {number} ({}; until {}; uid {})",
-        printable(event.event["reason"].as_str().unwrap_or("?")),
-        time(event.now.wall.plus_ms(for_ms), ground),
-        event.event["uid"]
+        "{} {number} ({}; until {}; uid {})",
+        kind.as_str(),
+        printable(&begun.reason),
+        time(at.plus_ms(for_ms), ground),
+        begun.uid
     )
 }
 
 /// A window of the settings.
-pub(in crate::commands) fn window(by: &Value, rules: &Rules) -> String {
-    let Some(name) = by["window"].as_str() else {
-        return printable(&by.to_string());
-    };
-    let known = name.parse::<MaintenanceName>().ok();
-    match known.and_then(|name| rules.maintenance.get(&name)) {
+pub(in crate::commands) fn window(name: &MaintenanceName, rules: &Rules) -> String {
+    match rules.maintenance.get(name) {
         Some(window) => format!(
             "maintenance window {name} ({}; mutes {})",
             printable(&window.reason),

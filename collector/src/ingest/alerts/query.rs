@@ -1,15 +1,19 @@
 //! What a sender has open, in the form of Alertmanager's `gettableAlerts`, and the conditions that it may ask by.
 //!
-//! A snapshot of the engine says what is open, muted and folded; the sender's own words, as far as they are remembered,
-//! say how fresh that is. Pure but for that memory.
+//! A view of the fleet says what is open, muted and folded; the sender's own words, as far as they are remembered, say how
+//! fresh that is. Pure but for that memory.
 
 use regex_lite::{Regex, RegexBuilder};
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value};
 use vigie_core::{
-    id::SenderName,
+    id::ReceiverName,
     time::{Elapsed, Now, Wall},
 };
-use vigie_decide::{alert::Source, sender_alert::GOOD_FOR_DEFAULT_MS};
+use vigie_decide::{
+    sender_alert::GOOD_FOR_DEFAULT_MS,
+    view::alert::{Alert, Quiet},
+};
 
 use super::desk::Desk;
 
@@ -79,15 +83,19 @@ impl Wanted {
         Ok(wanted)
     }
 
-    fn covers(&self, labels: &Map<String, Value>, receivers: &[&str], quiet: &Quiet) -> bool {
-        let is_suppressed = quiet.silenced_by.is_some() || quiet.inhibited_by.is_some();
-        (self.active || is_suppressed)
+    fn covers(
+        &self,
+        labels: &Map<String, Value>,
+        receivers: &[ReceiverName],
+        quiet: &Suppressed,
+    ) -> bool {
+        (self.active || quiet.is_any())
             && (self.silenced || quiet.silenced_by.is_none())
             && (self.inhibited || quiet.inhibited_by.is_none())
-            && self
-                .receiver
-                .as_ref()
-                .is_none_or(|pattern| receivers.iter().any(|receiver| pattern.is_match(receiver)))
+            && self.receiver.as_ref().is_none_or(|pattern| {
+                let mut receivers = receivers.iter();
+                receivers.any(|receiver| pattern.is_match(receiver.as_str()))
+            })
             && self.matchers.iter().all(|matcher| matcher.covers(labels))
     }
 }
@@ -188,78 +196,108 @@ fn unescaped(text: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// What keeps an alert quiet, if anything does.
-struct Quiet {
+/// What keeps an alert quiet, as Alertmanager has it.
+struct Suppressed {
     silenced_by: Option<String>,
     inhibited_by: Option<String>,
 }
 
-/// The alerts of `sender` that are open and wanted.
-pub(super) fn alerts(
-    snapshot: &Value,
-    sender: &SenderName,
-    desk: &Desk,
-    wanted: &Wanted,
-    now: Now,
-) -> Vec<Value> {
-    let node = Source::Sender(sender.clone()).as_node().into_owned();
-    let open = snapshot["alerts"].as_array().map(Vec::as_slice);
-    open.unwrap_or_default()
-        .iter()
-        .filter(|alert| alert["node"] == node.as_str())
+impl Suppressed {
+    fn of(alert: &Alert) -> Self {
+        let mut suppressed = Self {
+            silenced_by: None,
+            inhibited_by: None,
+        };
+        for quiet in alert.quiet() {
+            match quiet {
+                Quiet::MutedBy(number) => suppressed.silenced_by = Some(number.to_string()),
+                Quiet::InWindow(window) => suppressed.silenced_by = Some(window.to_string()),
+                Quiet::PartOf(number) => suppressed.inhibited_by = Some(number.to_string()),
+                // It has no word for these.
+                Quiet::Acknowledged(_) | Quiet::HeldFor(_) => {}
+            }
+        }
+        suppressed
+    }
+
+    const fn is_any(&self) -> bool {
+        self.silenced_by.is_some() || self.inhibited_by.is_some()
+    }
+}
+
+/// One alert, in the form's own names.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Gettable {
+    annotations: Map<String, Value>,
+    ends_at: Wall,
+    fingerprint: String,
+    labels: Map<String, Value>,
+    receivers: Vec<Named>,
+    starts_at: Wall,
+    status: Standing,
+    updated_at: Wall,
+}
+
+#[derive(Debug, Serialize)]
+struct Named {
+    name: ReceiverName,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Standing {
+    inhibited_by: Vec<String>,
+    silenced_by: Vec<String>,
+    state: &'static str,
+}
+
+/// Those of a sender's open alerts that are wanted.
+pub(super) fn alerts(open: Vec<Alert>, desk: &Desk, wanted: &Wanted, now: Now) -> Vec<Gettable> {
+    open.into_iter()
         .filter_map(|alert| gettable(alert, desk, wanted, now))
         .collect()
 }
 
-fn gettable(alert: &Value, desk: &Desk, wanted: &Wanted, now: Now) -> Option<Value> {
-    let word = |key: &str| alert[key].as_str();
-    let labels = labels(&alert["facts"]);
-    let told = alert["told"].as_array().map(Vec::as_slice);
-    let receivers: Vec<&str> = told
-        .unwrap_or_default()
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
-    let number = |value: &Value| value.as_u64().map(|number| number.to_string());
-    let window = || alert["muted"]["window"].as_str().map(str::to_owned);
-    let quiet = Quiet {
-        silenced_by: number(&alert["muted"]["mute"]).or_else(window),
-        inhibited_by: number(&alert["folded_into"]),
-    };
-    if !wanted.covers(&labels, &receivers, &quiet) {
+fn gettable(alert: Alert, desk: &Desk, wanted: &Wanted, now: Now) -> Option<Gettable> {
+    let suppressed = Suppressed::of(&alert);
+    let labels = labels(alert.facts);
+    if !wanted.covers(&labels, &alert.told, &suppressed) {
         return None;
     }
-    let is_suppressed = quiet.silenced_by.is_some() || quiet.inhibited_by.is_some();
-    let fingerprint = word("object").unwrap_or_default();
-    let since = word("since").unwrap_or_default();
+    let fingerprint = alert.key.object().into_owned();
     // Both must be there. Without a word since the last start: as if it had been said when it began.
-    let (updated_at, ends_at) = match desk.freshness(fingerprint) {
+    let (updated_at, ends_at) = match desk.freshness(&fingerprint) {
         Some(fresh) => (
-            on_the_wall(fresh.heard, now).to_string(),
+            on_the_wall(fresh.heard, now),
             on_the_wall(fresh.good_until, now),
         ),
-        None => (since.to_owned(), now.wall.plus_ms(default_ms())),
+        None => (alert.since, now.wall.plus_ms(default_ms())),
     };
-    Some(json!({
-        "labels": labels,
-        "annotations": {},
-        "fingerprint": fingerprint,
-        "startsAt": since,
-        "updatedAt": updated_at,
-        "endsAt": ends_at,
-        "receivers": receivers.iter().map(|name| json!({"name": name})).collect::<Vec<_>>(),
-        "status": {
-            "state": if is_suppressed { "suppressed" } else { "active" },
-            "silencedBy": quiet.silenced_by.into_iter().collect::<Vec<_>>(),
-            "inhibitedBy": quiet.inhibited_by.into_iter().collect::<Vec<_>>(),
+    let receivers = alert.told.into_iter();
+    Some(Gettable {
+        labels,
+        annotations: Map::new(),
+        fingerprint,
+        starts_at: alert.since,
+        updated_at,
+        ends_at,
+        receivers: receivers.map(|name| Named { name }).collect(),
+        status: Standing {
+            state: if suppressed.is_any() {
+                "suppressed"
+            } else {
+                "active"
+            },
+            silenced_by: suppressed.silenced_by.into_iter().collect(),
+            inhibited_by: suppressed.inhibited_by.into_iter().collect(),
         },
-    }))
+    })
 }
 
 /// The labels that are kept: the facts of such an alert, but for what vigie adds to them. A label of the same name as one
 /// of these is not there.
-fn labels(facts: &Value) -> Map<String, Value> {
-    let mut labels = facts.as_object().cloned().unwrap_or_default();
+fn labels(mut labels: Map<String, Value>) -> Map<String, Value> {
     labels.retain(|name, value| !ADDED.contains(&name.as_str()) && value.is_string());
     labels
 }

@@ -12,6 +12,7 @@ use super::{
     *,
 };
 use crate::{
+    engine::fixture::one_turn,
     ingest::accept::BodyTimeout,
     store::{SqliteStore, Store as _},
 };
@@ -396,7 +397,7 @@ async fn a_node_that_names_another_writes_nothing_and_is_noted_once_an_hour() {
     let (stop, stopped) = watch::channel(false);
     let engine = tokio::spawn(engine.run(stopped));
     // The engine begins with an empty log and says so to the directory.
-    bench.ingest.engine.status().await.unwrap();
+    one_turn(&bench.ingest.engine).await.unwrap();
     bench.know_the_fleet();
     for hour in 0..2 {
         bench.clock.advance(Duration::from_secs(3_600 * hour));
@@ -417,7 +418,7 @@ async fn a_node_that_names_another_writes_nothing_and_is_noted_once_an_hour() {
     assert_eq!(bench.requests("impostor"), 6);
     assert_eq!(bench.ingest.samples.written.load(Relaxed), 0);
     // Whatever was noted before this answer is in the log.
-    bench.ingest.engine.status().await.unwrap();
+    one_turn(&bench.ingest.engine).await.unwrap();
     stop.send_replace(true);
     engine.await.unwrap();
     let store = SqliteStore::open(bench.dir.path()).await.unwrap();

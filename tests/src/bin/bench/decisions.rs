@@ -113,7 +113,8 @@ pub fn measure() {
     alerts(&ground);
 }
 
-fn house() -> Ground {
+/// A house as in the handbook.
+pub(crate) fn house() -> Ground {
     let collector = Collector::with(HOUSE).prepare();
     collector.write_people(PEOPLE);
     let none = std::iter::empty::<(&str, &str)>();
@@ -350,7 +351,8 @@ fn later(now: Now, ms: u64) -> Now {
     }
 }
 
-fn begins(n: usize, since: Wall) -> Event {
+/// The `n`th alert of a sender begins.
+pub(crate) fn begins(n: usize, since: Wall) -> Event {
     let sender: SenderName = format!("prom-{}", n / OF_SENDER)
         .parse()
         .expect("a good name");

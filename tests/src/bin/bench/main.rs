@@ -17,6 +17,7 @@ mod parties;
 mod probes;
 mod sink;
 mod storm;
+mod view;
 
 use vigie_tests::harness::shipped;
 
@@ -45,6 +46,9 @@ async fn measure() {
     }
     if is_wanted("decisions") {
         decisions::measure();
+    }
+    if is_wanted("view") {
+        view::measure().await;
     }
     if is_wanted("fleet") {
         fleet::measure().await;
