@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use vigie_decide::fleet::Event;
 use vigie_platform::{
     clock::{Clock, wait_until},
+    error_chain::chain,
     file_watch::FileWatch,
     process::{Drain, Exit, Signal, Signals, Systemd, SystemdEnvironment},
     scrape_guard::{GuardedListener, ScrapeGuard},
@@ -572,11 +573,4 @@ pub fn tzdata() -> String {
                 .map(str::to_owned)
         })
         .unwrap_or_else(|| "unknown".to_owned())
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use vigie_core::id::is_configured_name;
 use vigie_platform::{
+    error_chain::chain,
     settings_file::{Complaint, LoadedSettings, SecretFile, Section},
     tls::load_certificates,
 };
@@ -127,7 +128,7 @@ fn read_destination(section: &Section<'_>, seen: &mut BTreeSet<String>) -> Optio
         .try_map(|path| match load_certificates(&path) {
             Ok(_) => Ok(path),
             Err(error) => Err(Complaint::new(
-                crate::way::chain(&error),
+                chain(&error),
                 "write the path of a PEM file of certificate authorities",
             )),
         })

@@ -16,9 +16,9 @@ use jiff::{
 use serde_json::{Value, json};
 use vigie_core::{digest::Digest, status::Status, time::Wall};
 use vigie_decide::{alert::AlertKey, routing::Ground, zones::Zones};
-use vigie_platform::process::Exit;
+use vigie_platform::{error_chain::chain, process::Exit};
 
-use super::why::{chain, open, words};
+use super::why::{open, words};
 use crate::{
     replay::{ReplayError, Written},
     settings,
