@@ -5,10 +5,10 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use vigie_core::id::{GroupName, NodeName};
 use vigie_decide::mute::Place;
-use vigie_platform::process::Exit;
+use vigie_platform::{clock::whole_ms, process::Exit};
 
 use super::{
-    ack::{duration, in_ms},
+    ack::duration,
     operate::{Asked, ask_running, ask_running_with_settings},
     silence::{begun, end, list},
 };
@@ -89,7 +89,7 @@ async fn begin(asked: Asked<'_>, start: Start) -> Exit {
             groups: start.group.into_iter().collect(),
         },
         reason: start.reason,
-        for_ms: in_ms(start.lasts),
+        for_ms: whole_ms(start.lasts),
     };
     match ask_running_with_settings(asked, question).await {
         Ok((answer, settings)) => {

@@ -10,10 +10,10 @@ use vigie_core::{
     status::{Criticality, Environment, Family, Status},
 };
 use vigie_decide::{mute::SilenceMatch, rules::Match};
-use vigie_platform::process::Exit;
+use vigie_platform::{clock::whole_ms, process::Exit};
 
 use super::{
-    ack::{duration, in_ms, number, say},
+    ack::{duration, number, say},
     operate::{Asked, ask_running, ask_running_with_settings},
 };
 use crate::{
@@ -133,7 +133,7 @@ impl Start {
             matches,
             // An empty one is refused with the others.
             reason: self.reason.clone().unwrap_or_default(),
-            for_ms: in_ms(lasts),
+            for_ms: whole_ms(lasts),
         })
     }
 }
