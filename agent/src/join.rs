@@ -1,70 +1,52 @@
-//! This machine's identity: how it is won with a join token, kept on disk, and renewed.
+//! An identity with a certificate: how it is won with a join token and how its certificate is renewed, for whoever holds it.
 //!
-//! On disk, under `<state_dir>/identity/` (mode 0700, every file 0600, each replaced as a whole):
+//! **Join.** The keys are made and stored in a folder of their own first. The connection is made with the CA pinned by the
+//! token's digest; only then do the secret and the public halves leave. The answer is checked, stored beside the keys, and
+//! the whole takes the place of the old in one step. If the answer is lost, joining again sends the same keys, so that a
+//! collector can tell a repetition from a thief.
 //!
-//! | file | holds |
-//! |---|---|
-//! | `tls.key`, `tls.pem` | ECDSA P-256 key and the certificate over it |
-//! | `tls.next.key` | the key of a renewal under way |
-//! | `signing.key` | Ed25519 key that signs contacts; lives as long as the identity |
-//! | `server-ca.pem` | the CAs that may vouch for the collector, old and new |
-//! | `collector-id`, `node` | the collector's id, pinned at join; this machine's name |
+//! **Renewal.** A new key is stored, the certificate over it asked for, then both are put in use in one step. The identity
+//! that was there works until then, also when the renewal fails or is cancelled.
 //!
-//! **Join.** Both keys are made and stored in `identity.joining/` first. The connection is made with the CA pinned by
-//! the token's digest; only then do the secret and the public halves leave. The answer is checked, stored beside the
-//! keys, and the folder takes the name `identity` in one step (exchanged with the old one if there is one). If the
-//! answer is lost, joining again sends the same keys, so that a collector can tell a repetition from a thief.
-//!
-//! **Renewal.** `tls.next.key` is written, the certificate over it asked for, then `tls.pem` replaced: that is the
-//! moment of change. Renaming the key afterwards is tidying up, for [`Identity::load`] takes whichever of the two keys
-//! the certificate is over. A crash, a full disk or a cancellation at any point leaves a pair that works.
-//!
-//! Programs that send metrics and cannot join by themselves get theirs from [`sender`], in a form they can read.
+//! Who holds the certificate is a [`Member`]: this machine ([`node`]) or another program on it that sends metrics
+//! ([`sender`]). They differ in their files, in how new ones take the place of old, and in two rules. **Keys:** a node has a
+//! signing key beside its TLS key, a sender has none. **Old keys:** a node's is void once its new one is used, so it is
+//! renamed into the place of the old; a sender keeps connections open, so its version before stays on disk, and good to the
+//! collector for a while.
 //!
 //! Owns no timer and no retry. Private keys never leave this module but into rustls and a signature.
 
+mod answer;
+mod files;
 pub mod identity;
+pub mod node;
 pub mod request;
 pub mod sender;
 
 use std::{
-    fs, io,
-    os::unix::fs::DirBuilderExt as _,
+    fmt, io,
     path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
 };
 
-use aws_lc_rs::signature::Ed25519KeyPair;
-use rcgen::PublicKeyData as _;
-use rustls_pki_types::CertificateDer;
 use vigie_core::{
-    digest::Digest,
     entry::Head,
-    id::{NodeName, is_configured_name},
-    token::{Holder, JoinToken, TokenError},
-    wire::{
-        JoinAnswer, JoinRequest, PublicKeyDer, RENEW_PATH, RenewAnswer, RenewRequest, SigningKey,
-    },
+    token::{Holder, JoinToken, Role, TokenError},
+    wire::{JoinRequest, PublicKeyDer, RENEW_PATH, RenewAnswer, RenewRequest},
 };
-use vigie_platform::{
-    atomic_file::{self, ReplaceError},
-    disk::RealDisk,
-    tls::{TlsError, parse_certificates},
-};
-use x509_parser::{
-    extensions::GeneralName,
-    prelude::{FromDer, X509Certificate},
-};
+use vigie_platform::tls::TlsError;
 
+pub use self::{answer::AnswerError, files::KeepError};
 use self::{
-    identity::{Identity, KeyFile, LoadError, key_file_in_use, public_half, read_key, read_text},
+    files::{ComingKeys, off_thread},
+    identity::{Identity, LoadError, read_text},
     request::{RequestError, ask_to_join, post},
+    sender::FolderError,
 };
 
 /// Longest token file, in bytes: a token takes under 500.
 const TOKEN_FILE_LEN_MAX: usize = 1024;
-
-/// Mode of every file: the agent's account alone.
-const PRIVATE: u32 = 0o600;
 
 /// Reads a join token from its file. Tokens are never taken from the command line, which every account can read.
 ///
@@ -85,25 +67,12 @@ pub fn read_token(path: &Path) -> Result<JoinToken, TokenFileError> {
 
 /// Why a file gives no token. Never repeats its content.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what failed, its source why")]
 pub enum TokenFileError {
-    /// It cannot be read.
     #[error("cannot read the join token from {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It holds something else.
+    Read { path: PathBuf, source: io::Error },
     #[error("{path} does not hold a join token")]
-    Token {
-        /// The file.
-        path: PathBuf,
-        /// Which part is wrong.
-        #[source]
-        source: TokenError,
-    },
+    Token { path: PathBuf, source: TokenError },
 }
 
 /// What to do about an identity that is there already.
@@ -115,15 +84,93 @@ pub enum Existing {
     Replace,
 }
 
-/// How to join.
+/// Who holds a certificate, at the folder of its identity: which files there are and how new ones take the place of old.
+pub trait Member: Sized + Send + Sync + 'static {
+    /// Its name, as its certificate has it.
+    type Name: Clone + fmt::Debug + FromStr + Send + Sync;
+    /// What its identity has and that of the other kind has not.
+    type Own: Send + Sync;
+    /// Its files. One more is called like its role and holds its name, and `collector-id` the id of its collector.
+    const LAYOUT: Layout;
+
+    /// What it is.
+    const ROLE: Role;
+
+    /// The name with its role.
+    fn holder(name: &Self::Name) -> Holder;
+
+    /// Takes the folder, as long as this lives; a join may make it.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    fn open(dir: &Path, asked: Asked) -> Result<Self, FolderError>;
+
+    /// The folder that holds an identity already.
+    fn joined(&self) -> Option<&Path>;
+
+    /// Takes up the identity in use.
+    ///
+    /// # Errors
+    /// When there is none or it is damaged.
+    fn load(&self) -> Result<Identity<Self>, LoadError>;
+
+    /// Stores the keys to ask with. What is in use stays so.
+    ///
+    /// # Errors
+    /// When they cannot be made or stored.
+    fn coming_keys(&self, asked: Asked) -> Result<ComingKeys, KeepError>;
+
+    /// Stores what was answered and puts it in use, with the key it was asked for.
+    ///
+    /// # Errors
+    /// When it cannot be stored. What was in use stays so.
+    fn put_in_use(&self, version: &Version, asked: Asked) -> Result<(), KeepError>;
+}
+
+/// Names of a member's files in the folder of a complete identity; each has mode 0600 and is replaced as a whole.
 #[derive(Debug, Clone, Copy)]
-pub struct Join<'a> {
+pub struct Layout {
+    /// The TLS key.
+    key: &'static str,
+    /// The Ed25519 key that signs contacts.
+    signing_key: Option<&'static str>,
+    /// The certificate over the TLS key. Written last: its presence says that the folder is complete.
+    certificate: &'static str,
+    /// The CAs that may vouch for the collector, old and new.
+    ca: &'static str,
+    /// The collector's address.
+    url: Option<&'static str>,
+}
+
+/// What the collector is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// To be taken in.
+    Join,
+    /// A certificate over a new key.
+    Renewal,
+}
+
+/// What is put in use beside the keys.
+#[derive(Debug)]
+pub struct Version {
+    holder: Holder,
+    url: String,
+    collector_id: String,
+    server_ca_pem: String,
+    certificate_pem: String,
+    tls_key_spki: PublicKeyDer,
+}
+
+/// How to join.
+#[derive(Debug)]
+pub struct Join<'a, M: Member> {
     /// The token.
     pub token: &'a JoinToken,
-    /// This machine's name; the token must be bound to it.
-    pub node: &'a NodeName,
-    /// The agent's state folder, which exists.
-    pub state_dir: &'a Path,
+    /// Who joins; the token must be bound to it.
+    pub name: &'a M::Name,
+    /// Of a node the agent's state folder, which exists; of a sender its own, which is made if the one around it exists.
+    pub dir: &'a Path,
     /// `http://` address of a proxy that CONNECTs. The environment is not asked.
     pub proxy: Option<&'a str>,
     /// What to do about an identity that is there already.
@@ -132,411 +179,155 @@ pub struct Join<'a> {
 
 /// A join that worked.
 #[derive(Debug)]
-pub struct Joined {
+pub struct Joined<M: Member> {
     /// The new identity, on disk.
-    pub identity: Identity,
+    pub identity: Identity<M>,
     /// Head of the node's chain as the collector has it; `None` for a name that has never written a line.
     pub head: Option<Head>,
 }
 
-/// Why joining failed.
+/// Why joining failed. What was there before still is.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what failed, its source why")]
 pub enum JoinError {
-    /// There is an identity and it is to be kept.
-    #[error("this machine has joined already ({dir}); to join anew, say so")]
-    AlreadyJoined {
-        /// The folder.
-        dir: PathBuf,
-    },
-    /// Keys cannot be made or stored, or the new identity cannot be.
-    #[error("cannot keep the new identity")]
-    Keep {
-        /// Why.
-        #[source]
-        source: KeepError,
-    },
-    /// The request failed.
+    #[error("{}", already_joined(*.role, .dir))]
+    AlreadyJoined { role: Role, dir: PathBuf },
     #[error("cannot join")]
-    Request {
-        /// Why.
-        #[source]
-        source: RequestError,
-    },
-    /// The collector's answer does not fit what was asked.
+    Folder { source: FolderError },
+    #[error("cannot keep the new identity")]
+    Keep { source: KeepError },
+    #[error("cannot join")]
+    Request { source: RequestError },
     #[error("the collector's answer cannot be used")]
-    Answer {
-        /// Why.
-        #[source]
-        source: AnswerError,
-    },
-    /// The new identity cannot be read back.
+    Answer { source: AnswerError },
     #[error("the new identity cannot be read back")]
-    Load {
-        /// Why.
-        #[source]
-        source: LoadError,
-    },
+    Load { source: LoadError },
 }
 
 /// Why renewing failed. The old identity works on.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what failed, its source why")]
 pub enum RenewError {
-    /// The new key or certificate cannot be stored.
-    #[error("cannot keep the renewed identity")]
-    Keep {
-        /// Why.
-        #[source]
-        source: KeepError,
-    },
-    /// The identity's own files make no TLS client.
-    #[error("cannot use the present identity")]
-    Tls {
-        /// Why.
-        #[source]
-        source: TlsError,
-    },
-    /// The request failed.
+    #[error("{dir} holds no identity of a sender; run `vigie-agent sender join`")]
+    NotJoined { dir: PathBuf },
     #[error("cannot renew the certificate")]
-    Request {
-        /// Why.
-        #[source]
-        source: RequestError,
-    },
-    /// The collector's answer does not fit what was asked.
+    Folder { source: FolderError },
+    #[error("cannot keep the renewed identity")]
+    Keep { source: KeepError },
+    #[error("cannot use the present identity")]
+    Tls { source: TlsError },
+    #[error("cannot renew the certificate")]
+    Request { source: RequestError },
     #[error("the collector's answer cannot be used")]
-    Answer {
-        /// Why.
-        #[source]
-        source: AnswerError,
-    },
-    /// The renewed identity cannot be read back.
-    #[error("the renewed identity cannot be read back")]
-    Load {
-        /// Why.
-        #[source]
-        source: LoadError,
-    },
-}
-
-/// Why an answer cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum AnswerError {
-    /// A certificate in it cannot be read.
-    #[error("a certificate in it cannot be read")]
-    Certificate {
-        /// Why.
-        #[source]
-        source: TlsError,
-    },
-    /// The certificate is over another key.
-    #[error("the certificate is not over the key that was sent")]
-    OtherKey,
-    /// The certificate names someone else.
-    #[error("the certificate does not name {holder}")]
-    OtherHolder {
-        /// Who asked.
-        holder: Holder,
-    },
-    /// The CAs do not include the one of the token.
-    #[error("the collector's CAs do not include the one of the join token")]
-    OtherCa,
-    /// The collector's id is not a name.
-    #[error("the collector's id is not a name")]
-    CollectorId,
-}
-
-/// Why something of the identity cannot be stored. What was there before still is.
-#[derive(Debug, thiserror::Error)]
-pub enum KeepError {
-    /// The system gives no random bytes.
-    #[error("the system makes no key")]
-    Generate {
-        /// Why.
-        #[source]
-        source: rcgen::Error,
-    },
-    /// A file cannot be written.
-    #[error("cannot write the identity")]
-    Write {
-        /// Why; names the file.
-        #[source]
-        source: ReplaceError,
-    },
-    /// A folder or file cannot be made, renamed or removed.
-    #[error("cannot change {path}")]
-    Change {
-        /// The folder or file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// It cannot be told which key must be kept.
-    #[error("cannot tell which key the present certificate is over")]
-    KeyInUse {
-        /// Why.
-        #[source]
-        source: LoadError,
-    },
-    /// The program is stopping.
-    #[error("stopped before the identity was written")]
-    Stopped,
+    Answer { source: AnswerError },
+    /// The identity cannot be read: a sender's before or after its renewal, a node's after.
+    #[error("{}", match role {
+        Role::Node => "the renewed identity cannot be read back",
+        Role::Sender => "cannot take up the sender's identity",
+    })]
+    Load { role: Role, source: LoadError },
 }
 
 /// Joins the collector of the token.
 ///
 /// # Errors
-/// When there is an identity to keep, the collector is not the token's or says no, or the disk does.
-pub async fn join(join: &Join<'_>) -> Result<Joined, JoinError> {
+/// When there is an identity to keep, the folder cannot be used, the collector is not the token's or says no, or the disk
+/// does.
+pub async fn join<M: Member>(join: &Join<'_, M>) -> Result<Joined<M>, JoinError> {
     let keep = |source| JoinError::Keep { source };
-    let dir = join.state_dir.join("identity");
-    if join.existing == Existing::Keep && dir.join("tls.pem").exists() {
-        return Err(JoinError::AlreadyJoined { dir });
+    let folder = M::open(join.dir, Asked::Join).map_err(|source| JoinError::Folder { source })?;
+    let folder = Arc::new(folder);
+    let holder = M::holder(join.name);
+    if join.existing == Existing::Keep
+        && let Some(dir) = folder.joined()
+    {
+        let (role, dir) = (M::ROLE, dir.to_owned());
+        return Err(JoinError::AlreadyJoined { role, dir });
     }
-    let making = join.state_dir.join("identity.joining");
-    let keys = keys_for_joining(&making).map_err(keep)?;
-
+    let keys = off_thread(&folder, |folder| folder.coming_keys(Asked::Join));
+    let keys = keys.await.map_err(keep)?;
     let body = JoinRequest {
         token_id: join.token.id().to_owned(),
         secret: join.token.secret().clone(),
-        holder: Holder::Node(join.node.clone()),
-        tls_key_spki: keys.tls_key_spki.clone(),
-        signing_key: Some(keys.signing_key),
+        holder,
+        tls_key_spki: keys.tls_key_spki,
+        signing_key: keys.signing_key,
     };
     let answer = ask_to_join(join.token, join.proxy, &body)
         .await
         .map_err(|source| JoinError::Request { source })?;
-    check_join(&answer, join.token, &body.holder, &keys.tls_key_spki)
+    answer::check_join(&answer, join.token, &body)
         .map_err(|source| JoinError::Answer { source })?;
 
-    for (name, text) in [
-        ("server-ca.pem", answer.server_ca_pem.as_str()),
-        ("collector-id", &answer.collector_id),
-        ("node", join.node.as_str()),
-        // Last: its presence says that the folder is complete.
-        ("tls.pem", &answer.certificate_pem),
-    ] {
-        write(&making.join(name), text).map_err(keep)?;
-    }
-    take_name(&making, &dir, join.state_dir).map_err(keep)?;
+    let version = Version {
+        holder: body.holder,
+        url: join.token.url().to_owned(),
+        collector_id: answer.collector_id,
+        server_ca_pem: answer.server_ca_pem,
+        certificate_pem: answer.certificate_pem,
+        tls_key_spki: body.tls_key_spki,
+    };
+    off_thread(&folder, move |folder| {
+        folder.put_in_use(&version, Asked::Join)
+    })
+    .await
+    .map_err(keep)?;
     Ok(Joined {
-        identity: Identity::load(join.state_dir).map_err(|source| JoinError::Load { source })?,
+        identity: folder.load().map_err(|source| JoinError::Load { source })?,
         head: answer.head,
     })
 }
 
-/// Gets a certificate over a new key from the collector at `url` (`https://host[:port]`), and stores both. The identity
-/// given works until the new one is first used, also when this fails or is cancelled.
-///
-/// # Errors
-/// When the collector does not answer or says no, or the disk does.
-pub async fn renew(
-    identity: &Identity,
+/// Gets a certificate over a new key from the collector at `url` (`https://host[:port]`), and puts both in use.
+async fn renew<M: Member>(
+    folder: M,
+    identity: &Identity<M>,
     url: &str,
     proxy: Option<&str>,
-) -> Result<Identity, RenewError> {
+) -> Result<Identity<M>, RenewError> {
     let keep = |source| RenewError::Keep { source };
     let tls = identity
         .client_config()
         .map_err(|source| RenewError::Tls { source })?;
-    let dir = identity.dir.clone();
-    let tls_key_spki = off_thread(move || next_key(&dir)).await.map_err(keep)?;
-
+    let folder = Arc::new(folder);
+    let keys = off_thread(&folder, |folder| folder.coming_keys(Asked::Renewal));
     let body = RenewRequest {
-        tls_key_spki: tls_key_spki.clone(),
+        tls_key_spki: keys.await.map_err(keep)?.tls_key_spki,
     };
     let answer: RenewAnswer = post(tls, proxy, url, RENEW_PATH, &body)
         .await
         .map_err(|source| RenewError::Request { source })?;
-    let holder = Holder::Node(identity.node.clone());
-    check_certificate(&answer.certificate_pem, &holder, &tls_key_spki)
-        .and_then(|()| answer_certificates(&answer.server_ca_pem).map(drop))
+    let holder = M::holder(&identity.name);
+    answer::check_renewal(&answer, &holder, &body)
         .map_err(|source| RenewError::Answer { source })?;
 
-    let dir = identity.dir.clone();
-    off_thread(move || {
-        // CAs first: a bundle with more CAs suits the old certificate too.
-        write(&dir.join("server-ca.pem"), &answer.server_ca_pem)?;
-        write(&dir.join("tls.pem"), &answer.certificate_pem)?;
-        settle_key(&dir)
+    let version = Version {
+        holder,
+        url: url.to_owned(),
+        collector_id: identity.collector_id.clone(),
+        server_ca_pem: answer.server_ca_pem,
+        certificate_pem: answer.certificate_pem,
+        tls_key_spki: body.tls_key_spki,
+    };
+    off_thread(&folder, move |folder| {
+        folder.put_in_use(&version, Asked::Renewal)
     })
     .await
     .map_err(keep)?;
-    Identity::load_from(&identity.dir).map_err(|source| RenewError::Load { source })
-}
-
-/// The public halves of the keys of a join under way.
-struct JoiningKeys {
-    tls_key_spki: PublicKeyDer,
-    signing_key: SigningKey,
-}
-
-/// Makes both keys in `making`, or takes up those of a join whose answer was lost.
-fn keys_for_joining(making: &Path) -> Result<JoiningKeys, KeepError> {
-    if let Some(keys) = leftover_keys(making) {
-        return Ok(keys);
-    }
-    let change = |source| KeepError::Change {
-        path: making.to_owned(),
+    folder.load().map_err(|source| RenewError::Load {
+        role: M::ROLE,
         source,
-    };
-    match fs::remove_dir_all(making) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(change(error)),
-        _ => {}
-    }
-    fs::DirBuilder::new()
-        .mode(0o700)
-        .create(making)
-        .map_err(change)?;
-    let tls = generate(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-    let signing = generate(&rcgen::PKCS_ED25519)?;
-    write(&making.join("tls.key"), &tls.serialize_pem())?;
-    write(&making.join("signing.key"), &signing.serialize_pem())?;
-    let unreadable = || KeepError::Generate {
-        source: rcgen::Error::CouldNotParseKeyPair,
-    };
-    leftover_keys(making).ok_or_else(unreadable)
-}
-
-/// The keys of a join that did not get its answer; `None` if there are none, or they have served.
-fn leftover_keys(making: &Path) -> Option<JoiningKeys> {
-    if making.join("tls.pem").exists() {
-        return None;
-    }
-    let tls = read_key(&making.join("tls.key")).ok()??;
-    let signing = read_key(&making.join("signing.key")).ok()??;
-    let tls = rcgen::KeyPair::try_from(tls.der()).ok()?;
-    let signer = Ed25519KeyPair::from_pkcs8(signing.der().secret_der()).ok()?;
-    Some(JoiningKeys {
-        tls_key_spki: PublicKeyDer::new(tls.subject_public_key_info()).ok()?,
-        signing_key: public_half(&signer),
     })
 }
 
-/// Gives the complete folder its name, in one step also when there is one of that name.
-fn take_name(making: &Path, dir: &Path, state_dir: &Path) -> Result<(), KeepError> {
-    let change = |path: &Path| {
-        let path = path.to_owned();
-        move |source| KeepError::Change { path, source }
-    };
-    if dir.exists() {
-        let (cwd, exchange) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
-        rustix::fs::renameat_with(cwd, making, cwd, dir, exchange)
-            .map_err(|error| change(dir)(error.into()))?;
-        // What is called `identity.joining` now is the old identity.
-        fs::remove_dir_all(making).map_err(change(making))?;
-    } else {
-        fs::rename(making, dir).map_err(change(dir))?;
-    }
-    sync_dir(state_dir)
-}
-
-/// Makes the key of a renewal and stores it beside the present one.
-///
-/// What is present is asked of the disk. What was true when the identity was taken up may be so no more: an earlier try
-/// may have settled the key, or have replaced the certificate and been told that it did not.
-fn next_key(dir: &Path) -> Result<PublicKeyDer, KeepError> {
-    match key_file_in_use(dir) {
-        Ok(KeyFile::Next) => {
-            // Such a certificate may not be durable yet. It must be before the key of the one before it goes.
-            sync_dir(dir)?;
-            settle_key(dir)?;
+fn already_joined(role: Role, dir: &Path) -> String {
+    let dir = dir.display();
+    match role {
+        Role::Node => format!("this machine has joined already ({dir}); to join anew, say so"),
+        Role::Sender => {
+            format!("{dir} holds an identity already; to replace it, write `--replace`")
         }
-        // Without a pair there is none to lose, and the identity in memory can make one.
-        Ok(KeyFile::Current) | Err(LoadError::NoPair { .. }) => {}
-        Err(source) => return Err(KeepError::KeyInUse { source }),
     }
-    let key = generate(&rcgen::PKCS_ECDSA_P256_SHA256)?;
-    write(&dir.join(KeyFile::Next.name()), &key.serialize_pem())?;
-    PublicKeyDer::new(key.subject_public_key_info()).map_err(|_| KeepError::Generate {
-        source: rcgen::Error::CouldNotParseKeyPair,
-    })
-}
-
-/// After `tls.pem` names the next key: gives that key its lasting name.
-fn settle_key(dir: &Path) -> Result<(), KeepError> {
-    let next = dir.join(KeyFile::Next.name());
-    fs::rename(&next, dir.join(KeyFile::Current.name()))
-        .map_err(|source| KeepError::Change { path: next, source })?;
-    sync_dir(dir)
-}
-
-fn generate(kind: &'static rcgen::SignatureAlgorithm) -> Result<rcgen::KeyPair, KeepError> {
-    rcgen::KeyPair::generate_for(kind).map_err(|source| KeepError::Generate { source })
-}
-
-fn write(path: &Path, text: &str) -> Result<(), KeepError> {
-    atomic_file::replace(&RealDisk, path, text.as_bytes(), PRIVATE)
-        .map_err(|source| KeepError::Write { source })
-}
-
-fn sync_dir(dir: &Path) -> Result<(), KeepError> {
-    fs::File::open(dir)
-        .and_then(|dir| dir.sync_all())
-        .map_err(|source| KeepError::Change {
-            path: dir.to_owned(),
-            source,
-        })
-}
-
-/// Runs what waits for the disk where it holds nobody up.
-async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, KeepError> + Send + 'static,
-) -> Result<T, KeepError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or(Err(KeepError::Stopped))
-}
-
-fn check_join(
-    answer: &JoinAnswer,
-    token: &JoinToken,
-    holder: &Holder,
-    spki: &PublicKeyDer,
-) -> Result<(), AnswerError> {
-    check_certificate(&answer.certificate_pem, holder, spki)?;
-    let cas = answer_certificates(&answer.server_ca_pem)?;
-    if !cas.iter().any(|ca| Digest::of(ca) == token.ca_sha256()) {
-        return Err(AnswerError::OtherCa);
-    }
-    if !is_configured_name(&answer.collector_id) {
-        return Err(AnswerError::CollectorId);
-    }
-    Ok(())
-}
-
-/// Whether the certificate is over our key and names its holder. What it may be used for is the collector's affair.
-fn check_certificate(pem: &str, holder: &Holder, spki: &PublicKeyDer) -> Result<(), AnswerError> {
-    let chain = answer_certificates(pem)?;
-    let (_, leaf) = X509Certificate::from_der(&chain[0]).map_err(|_| AnswerError::Certificate {
-        source: TlsError::NotX509 {
-            origin: "the answer".to_owned(),
-        },
-    })?;
-    if leaf.public_key().raw != spki.as_bytes() {
-        return Err(AnswerError::OtherKey);
-    }
-    let names = leaf.subject_alternative_name().ok().flatten();
-    let names_us = names.is_some_and(|names| {
-        names.value.general_names.iter().any(|name| {
-            matches!(name, GeneralName::URI(uri) if uri
-                .strip_prefix("spiffe://")
-                .and_then(|rest| rest.split_once('/'))
-                .and_then(|(_, path)| path.split_once('/'))
-                == Some((holder.role().as_str(), holder.name())))
-        })
-    });
-    if !names_us {
-        return Err(AnswerError::OtherHolder {
-            holder: holder.clone(),
-        });
-    }
-    Ok(())
-}
-
-fn answer_certificates(pem: &str) -> Result<Vec<CertificateDer<'static>>, AnswerError> {
-    parse_certificates(pem.as_bytes(), "the answer")
-        .map_err(|source| AnswerError::Certificate { source })
 }
 
 #[cfg(test)]

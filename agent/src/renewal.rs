@@ -11,7 +11,7 @@ use vigie_core::backoff::Backoff;
 use vigie_platform::clock::{Clock, wait_until};
 
 use crate::{
-    join::{self, identity::Identity},
+    join::{identity::Identity, node},
     metrics::Metrics,
     way::Targets,
 };
@@ -48,7 +48,7 @@ pub async fn run(
             // Each try asks another address.
             let index = usize::try_from(tries).unwrap_or(0) % collectors.len().max(1);
             let url = collectors.get(index).map_or("", String::as_str);
-            match join::renew(&current, url, proxy.as_deref()).await {
+            match node::renew(&current, url, proxy.as_deref()).await {
                 Ok(renewed) => {
                     tries = 0;
                     not_before = clock.elapsed().plus_ms(AFTER_SUCCESS_MS);

@@ -25,6 +25,7 @@ use vigie_core::{
     status::Family,
 };
 use vigie_platform::{
+    clock::whole_ms,
     scrape_guard::ScrapeGuard,
     settings_file::{self, Complaint, LoadedSettings, Mistakes, SecretFile, Section, Url},
     telemetry::Level,
@@ -493,10 +494,6 @@ fn read_check(mut section: Section<'_>, defaults: &Pace) -> Option<PlannedCheck>
         settings_sha256,
         check: check?,
     })
-}
-
-fn whole_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The largest unit that holds it whole, as the settings write it.

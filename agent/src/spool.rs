@@ -40,6 +40,7 @@ use vigie_core::{
 use vigie_platform::{
     append_log::{self, AppendLog, Damage, ReadError},
     disk::Disk,
+    error_chain::chain,
     slot_file::SlotFile,
 };
 
@@ -456,16 +457,4 @@ fn line_of(record: append_log::Record) -> Line {
         sha256: Digest::of(&record.payload),
         bytes: record.payload,
     }
-}
-
-/// An error and its causes on one line, for reasons that outlive the error.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -13,7 +13,6 @@
 //! Holds nothing that a dropped future could leave behind: a turn ends when its [`Turn`] is dropped.
 
 use std::{
-    error::Error as StdError,
     io,
     net::{SocketAddr, ToSocketAddrs as _},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -23,7 +22,7 @@ use std::{
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::{Semaphore, watch};
 use vigie_core::time::Elapsed;
-use vigie_platform::clock::Clock;
+use vigie_platform::{clock::Clock, error_chain::chain};
 
 use crate::join::identity::Identity;
 
@@ -266,18 +265,6 @@ impl Resolve for Lookups {
             Ok(Box::new(found.await??.into_iter()) as Addrs)
         })
     }
-}
-
-/// An error and its causes on one line.
-pub(crate) fn chain(error: &dyn StdError) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

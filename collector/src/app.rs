@@ -9,6 +9,7 @@ use std::{ffi::OsString, path::PathBuf, sync::Arc};
 use tracing::{error, warn};
 use vigie_platform::{
     clock::Clock,
+    error_chain::chain,
     process::{Exit, Systemd, SystemdEnvironment},
     telemetry::{self, LOG_VARIABLE, Level},
 };
@@ -83,11 +84,4 @@ pub fn tzdata() -> String {
                 .map(str::to_owned)
         })
         .unwrap_or_else(|| "unknown".to_owned())
-}
-
-fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    std::iter::successors(Some(error), |error| error.source())
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(": ")
 }

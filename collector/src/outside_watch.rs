@@ -21,7 +21,7 @@ use tracing::{info, warn};
 use vigie_core::time::Elapsed;
 use vigie_deliver::http::{client, parse_url, trust};
 use vigie_platform::{
-    clock::{Clock, wait_until},
+    clock::{Clock, wait_until, whole_ms},
     pulse::Pulse,
     settings_file::{ReadSecretError, SecretFile},
     tls::TlsError,
@@ -196,7 +196,7 @@ impl OutsideWatch {
 
     /// Pings for ever. The first time after one interval, so that the collector has begun its work.
     pub async fn run(self) {
-        let every_ms = u64::try_from(self.every.as_millis()).unwrap_or(u64::MAX);
+        let every_ms = whole_ms(self.every);
         let mut last = None;
         let mut next = self.clock.elapsed().plus_ms(every_ms);
         loop {

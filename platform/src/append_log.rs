@@ -39,8 +39,11 @@ use std::sync::Arc;
 
 use vigie_core::frame::{self, Encoding, HEADER_LEN};
 
-use crate::disk::{Disk, File};
-use crate::slot_file::{Found, SlotError, SlotFile};
+use crate::{
+    disk::{Disk, File},
+    error_chain::chain,
+    slot_file::{Found, SlotError, SlotFile},
+};
 
 mod segment;
 #[cfg(test)]
@@ -671,7 +674,7 @@ impl AppendLog {
                 true
             });
             if let Err(error) = walked {
-                recovery.unrepaired.push(segment::chain(&error));
+                recovery.unrepaired.push(chain(&error));
                 continue;
             }
             if index == last_index {

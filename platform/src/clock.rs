@@ -61,6 +61,12 @@ pub trait Clock: Send + Sync {
     }
 }
 
+/// A duration in whole milliseconds, the unit that clocks, settings and facts count in; what is too long is [`u64::MAX`].
+#[must_use]
+pub fn whole_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Returns once `clock` has reached `deadline`; at once if it already has.
 ///
 /// Needs a runtime with time enabled. Cancel-safe.
@@ -170,7 +176,7 @@ impl ManualClock {
 
     /// Lets time pass: moves both clocks.
     pub fn advance(&self, duration: Duration) {
-        let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let ms = whole_ms(duration);
         self.elapsed_ms.fetch_add(ms, Ordering::SeqCst);
         self.wall_ms
             .fetch_add(i64::try_from(ms).unwrap_or(i64::MAX), Ordering::SeqCst);

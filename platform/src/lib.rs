@@ -4,6 +4,7 @@ pub mod append_log;
 pub mod atomic_file;
 pub mod clock;
 pub mod disk;
+pub mod error_chain;
 pub mod file_watch;
 pub mod process;
 pub mod pulse;

@@ -48,6 +48,7 @@ use tracing::{debug, warn};
 use vigie_core::digest::Digest;
 
 use crate::{
+    error_chain,
     settings_file::{Complaint, SecretFile, Section},
     tls::{self, HotCredential, SecretKey, TlsError},
 };
@@ -251,7 +252,7 @@ fn read_tls(section: &Section<'_>) -> Option<Option<Tls>> {
             sha256,
         })),
         Err(error) => {
-            let what = format!("`key_file`: {}", told(&error));
+            let what = format!("`key_file`: {}", error_chain::chain(&error));
             let mend = "write the key that belongs to `certificate_file`";
             section.mistake("key_file", what, mend);
             None
@@ -288,13 +289,7 @@ fn read_token(file: &SecretFile) -> Result<Digest, Complaint> {
 }
 
 fn unusable(error: &dyn Error, mend: &str) -> Complaint {
-    Complaint::new(told(error), mend)
-}
-
-/// An error with its causes.
-fn told(error: &dyn Error) -> String {
-    let causes = std::iter::successors(error.source(), |error| (*error).source());
-    causes.fold(error.to_string(), |what, cause| format!("{what}: {cause}"))
+    Complaint::new(error_chain::chain(error), mend)
 }
 
 fn client_verifier(

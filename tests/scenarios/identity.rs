@@ -14,7 +14,7 @@ use rustls::ServerConfig;
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use tokio::{io::AsyncReadExt as _, net::TcpListener};
 use tokio_rustls::TlsAcceptor;
-use vigie_agent::join::{JoinError, renew, request::RequestError};
+use vigie_agent::join::{JoinError, node::renew, request::RequestError};
 use vigie_core::{
     status::Status,
     token::{JoinToken, TokenSecret},

@@ -11,7 +11,7 @@ use vigie_core::id::NodeName;
 use vigie_platform::process::Exit;
 
 use super::{complain, complain_of, load, runtime, show};
-use crate::join::{self, Existing, JoinError, request::RequestError};
+use crate::join::{self, Existing, Join, JoinError, node::Node, request::RequestError};
 
 /// Where the kernel keeps this machine's name.
 const HOST_NAME_FILE: &str = "/proc/sys/kernel/hostname";
@@ -67,10 +67,10 @@ pub(super) fn join(
             return Exit::Internal;
         }
     };
-    let joining = join::Join {
+    let joining = Join::<Node> {
         token: &token,
-        node: &node,
-        state_dir: &settings.state_dir,
+        name: &node,
+        dir: &settings.state_dir,
         proxy: settings.proxy.as_ref().map(|url| url.as_str()),
         existing: if arguments.replace {
             Existing::Replace
@@ -96,15 +96,21 @@ pub(super) fn join(
     }
 }
 
-fn exit_of(error: &JoinError) -> Exit {
+pub(super) fn exit_of(error: &JoinError) -> Exit {
     match error {
-        JoinError::Request {
-            source: RequestError::NoAnswer { .. } | RequestError::Untrusted { .. },
-        } => Exit::Unreachable,
-        JoinError::Request { .. } | JoinError::Answer { .. } => Exit::Finding,
-        JoinError::AlreadyJoined { .. } | JoinError::Keep { .. } | JoinError::Load { .. } => {
-            Exit::Usage
-        }
+        JoinError::Request { source } => exit_of_request(source),
+        JoinError::Answer { .. } => Exit::Finding,
+        JoinError::AlreadyJoined { .. }
+        | JoinError::Folder { .. }
+        | JoinError::Keep { .. }
+        | JoinError::Load { .. } => Exit::Usage,
+    }
+}
+
+pub(super) fn exit_of_request(error: &RequestError) -> Exit {
+    match error {
+        RequestError::NoAnswer { .. } | RequestError::Untrusted { .. } => Exit::Unreachable,
+        _ => Exit::Finding,
     }
 }
 

@@ -11,7 +11,7 @@ use vigie_core::{
 };
 use vigie_machine::Context;
 use vigie_platform::{
-    clock::{Clock, SystemClock},
+    clock::{Clock, SystemClock, whole_ms},
     process::Exit,
     settings_file::parse_duration,
 };
@@ -107,7 +107,7 @@ async fn look_once(
     machine: &Context,
     timeout: Duration,
 ) -> Vec<Observation> {
-    let timeout_ms = u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
+    let timeout_ms = whole_ms(timeout);
     let context = machine.until(machine.clock.elapsed().plus_ms(timeout_ms));
     let run = check.run(&context);
     context

@@ -8,14 +8,15 @@ use vigie_platform::{
     process::Exit,
 };
 
-use super::{complain, complain_of, join::own_name, runtime, show};
+use super::{
+    complain, complain_of,
+    join::{exit_of, exit_of_request, own_name},
+    runtime, show,
+};
 use crate::join::{
-    self, Existing,
-    request::RequestError,
-    sender::{
-        CA_FILE, CERTIFICATE_FILE, JoinSender, KEY_FILE, Renewal, Sender, SenderJoinError,
-        SenderRenewError,
-    },
+    self, Existing, RenewError,
+    identity::Identity,
+    sender::{CA_FILE, CERTIFICATE_FILE, KEY_FILE, Renewal, Sender},
 };
 
 #[derive(Debug, clap::Subcommand)]
@@ -84,10 +85,11 @@ fn join(arguments: &Join) -> Exit {
             return Exit::Usage;
         }
     };
-    let joining = JoinSender {
+    let joining = join::Join::<Sender> {
         token: &token,
         name: &name,
         dir: &dir,
+        proxy: None,
         existing: if arguments.replace {
             Existing::Replace
         } else {
@@ -101,14 +103,14 @@ fn join(arguments: &Join) -> Exit {
             return Exit::Internal;
         }
     };
-    match runtime.block_on(Box::pin(join::sender::join(&joining))) {
-        Ok(sender) => {
-            show(&remote_write(&sender, &dir));
+    match runtime.block_on(Box::pin(join::join(&joining))) {
+        Ok(joined) => {
+            show(&remote_write(&joined.identity, &dir));
             Exit::Ok
         }
         Err(error) => {
             complain_of(&error);
-            exit_of_join(&error)
+            exit_of(&error)
         }
     }
 }
@@ -148,7 +150,7 @@ fn renew(arguments: &Renew) -> Exit {
 }
 
 /// What to write into prometheus.yml, as YAML from the first to the last line.
-fn remote_write(sender: &Sender, dir: &Path) -> String {
+fn remote_write(sender: &Identity<Sender>, dir: &Path) -> String {
     // JSON's strings are YAML's, whatever a folder is called.
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let file = |name: &str| quoted(&dir.join(name).display().to_string());
@@ -201,33 +203,15 @@ fn escaped(dir: &Path) -> String {
     escaped
 }
 
-fn exit_of_join(error: &SenderJoinError) -> Exit {
+fn exit_of_renewal(error: &RenewError) -> Exit {
     match error {
-        SenderJoinError::Request { source } => exit_of_request(source),
-        SenderJoinError::Answer { .. } => Exit::Finding,
-        SenderJoinError::AlreadyJoined { .. }
-        | SenderJoinError::Folder { .. }
-        | SenderJoinError::Keep { .. }
-        | SenderJoinError::Load { .. } => Exit::Usage,
-    }
-}
-
-fn exit_of_renewal(error: &SenderRenewError) -> Exit {
-    match error {
-        SenderRenewError::Request { source } => exit_of_request(source),
-        SenderRenewError::Answer { .. } => Exit::Finding,
-        SenderRenewError::NotJoined { .. }
-        | SenderRenewError::Folder { .. }
-        | SenderRenewError::Load { .. }
-        | SenderRenewError::Tls { .. }
-        | SenderRenewError::Keep { .. } => Exit::Usage,
-    }
-}
-
-fn exit_of_request(error: &RequestError) -> Exit {
-    match error {
-        RequestError::NoAnswer { .. } | RequestError::Untrusted { .. } => Exit::Unreachable,
-        _ => Exit::Finding,
+        RenewError::Request { source } => exit_of_request(source),
+        RenewError::Answer { .. } => Exit::Finding,
+        RenewError::NotJoined { .. }
+        | RenewError::Folder { .. }
+        | RenewError::Load { .. }
+        | RenewError::Tls { .. }
+        | RenewError::Keep { .. } => Exit::Usage,
     }
 }
 

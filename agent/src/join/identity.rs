@@ -1,4 +1,4 @@
-//! This machine's identity as it is on disk: read, never written here.
+//! A member's identity as it is on disk: read, never written here.
 
 use std::{
     fmt, fs, io,
@@ -13,8 +13,8 @@ use rustls::ClientConfig;
 use rustls_pki_types::CertificateDer;
 use vigie_core::{
     digest::Digest,
-    id::NodeName,
     time::Wall,
+    token::Role,
     wire::{JOIN_ANSWER_LEN_MAX, SigningKey},
 };
 use vigie_platform::{
@@ -23,6 +23,8 @@ use vigie_platform::{
     tls::{HotCredential, SecretKey, TlsError, client_config, parse_certificates},
 };
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use super::{Member, node::Node};
 
 /// Longest file read back from the identity's folder, in bytes.
 const FILE_LEN_MAX: usize = JOIN_ANSWER_LEN_MAX;
@@ -33,85 +35,54 @@ const RENEWAL_AFTER_PART: i64 = 3;
 /// Renewals of nodes that joined together are spread over one part in this many of the life: one day of 30.
 const RENEWAL_SPREAD_PART: i64 = 30;
 
-/// This machine's identity, as it is on disk.
-pub struct Identity {
+/// An identity as it is on disk: by default this machine's.
+pub struct Identity<M: Member = Node> {
+    /// The folder it was read from.
     pub(super) dir: PathBuf,
-    pub(super) node: NodeName,
-    collector_id: Box<str>,
+    pub(super) name: M::Name,
+    pub(super) collector_id: String,
     server_ca: Vec<CertificateDer<'static>>,
     chain: Vec<CertificateDer<'static>>,
     tls_key: SecretKey,
-    signer: Ed25519KeyPair,
     key_sha256: Digest,
     pub(super) not_before: Wall,
     pub(super) not_after: Wall,
+    pub(super) own: M::Own,
 }
 
-/// Which file the certificate's key is in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum KeyFile {
-    Current,
-    /// A renewal was interrupted between its certificate and the renaming of its key.
-    Next,
-}
-
-impl KeyFile {
-    pub(super) const fn name(self) -> &'static str {
-        match self {
-            Self::Current => "tls.key",
-            Self::Next => "tls.next.key",
-        }
-    }
-}
-
-impl Identity {
-    /// Takes up the identity under `state_dir`. Writes nothing.
-    ///
-    /// # Errors
-    /// [`LoadError::NotJoined`] when there is none; otherwise what is wrong with it.
-    pub fn load(state_dir: &Path) -> Result<Self, LoadError> {
-        Self::load_from(&state_dir.join("identity"))
-    }
-
-    pub(super) fn load_from(dir: &Path) -> Result<Self, LoadError> {
-        let pem_path = dir.join("tls.pem");
-        let chain = own_chain(dir, &pem_path)?;
-        let leaf = leaf(&chain, &pem_path)?;
-        let (tls_key, _) = find_key(dir, leaf.public_key().raw)?;
-        let ca_path = dir.join("server-ca.pem");
-        let signing_path = dir.join("signing.key");
-        let signing = read_key(&signing_path)?.ok_or_else(|| missing(&signing_path))?;
+impl<M: Member> Identity<M> {
+    /// Reads what is in `dir` beside the certificate and the keys.
+    pub(super) fn read(
+        dir: &Path,
+        chain: Vec<CertificateDer<'static>>,
+        tls_key: SecretKey,
+        own: M::Own,
+    ) -> Result<Self, LoadError> {
+        let (name_path, ca_path) = (dir.join(M::ROLE.as_str()), dir.join(M::LAYOUT.ca));
+        let leaf = leaf(&chain, &dir.join(M::LAYOUT.certificate))?;
         Ok(Self {
-            node: read_word(&dir.join("node"))?
+            name: read_word(&name_path)?
                 .parse()
                 .map_err(|_| LoadError::Content {
-                    path: dir.join("node"),
-                    what: "a node's name",
+                    path: name_path,
+                    what: match M::ROLE {
+                        Role::Node => "a node's name",
+                        Role::Sender => "a sender's name",
+                    },
                 })?,
-            collector_id: read_word(&dir.join("collector-id"))?.into(),
+            collector_id: read_word(&dir.join("collector-id"))?,
             server_ca: certificates(&read_required(&ca_path)?, &ca_path)?,
-            signer: Ed25519KeyPair::from_pkcs8(signing.der().secret_der()).map_err(|_| {
-                LoadError::Content {
-                    path: signing_path,
-                    what: "an Ed25519 key",
-                }
-            })?,
             key_sha256: Digest::of(leaf.public_key().raw),
             not_before: Wall(leaf.validity().not_before.timestamp().saturating_mul(1000)),
             not_after: Wall(leaf.validity().not_after.timestamp().saturating_mul(1000)),
             dir: dir.to_owned(),
             chain,
             tls_key,
+            own,
         })
     }
 
-    /// This machine's name, as its certificate has it.
-    #[must_use]
-    pub const fn node(&self) -> &NodeName {
-        &self.node
-    }
-
-    /// The id of the one collector this machine belongs to.
+    /// The id of the one collector it belongs to.
     #[must_use]
     pub fn collector_id(&self) -> &str {
         &self.collector_id
@@ -136,48 +107,28 @@ impl Identity {
     /// When certificate and key, or the CAs, cannot be used.
     pub fn client_config(&self) -> Result<ClientConfig, TlsError> {
         let credential = HotCredential::new(self.chain.clone(), &self.tls_key)?;
-        let origin = self.dir.join("server-ca.pem").display().to_string();
+        let origin = self.dir.join(M::LAYOUT.ca).display().to_string();
         client_config(&self.server_ca, &origin, Some(Arc::new(credential)))
-    }
-
-    /// Signs `message` (Ed25519, RFC 8032).
-    #[must_use]
-    pub fn sign(&self, message: &[u8]) -> [u8; 64] {
-        let signature = self.signer.sign(message);
-        let mut bytes = [0; 64];
-        bytes.copy_from_slice(signature.as_ref());
-        bytes
-    }
-
-    /// Public half of the signing key.
-    #[must_use]
-    pub fn signing_key(&self) -> SigningKey {
-        public_half(&self.signer)
     }
 
     /// When to renew, by the wall clock: after a third of the certificate's life, plus up to a thirtieth that depends on
     /// the key, so that nodes which joined together do not renew together and a restart changes nothing.
     #[must_use]
     pub fn renewal_due_at(&self) -> Wall {
-        renewal_due_at(self.not_before, self.not_after, self.key_sha256)
+        let life_ms = self.not_after.0.saturating_sub(self.not_before.0).max(0);
+        let spread_ms = (life_ms / RENEWAL_SPREAD_PART).max(1);
+        let [a, b, c, d, ..] = self.key_sha256.0;
+        let jitter_ms = i64::from(u32::from_be_bytes([a, b, c, d])) % spread_ms;
+        self.not_before
+            .plus_ms(life_ms / RENEWAL_AFTER_PART)
+            .plus_ms(jitter_ms)
     }
 }
 
-/// When a certificate with these dates over this key is to be renewed: see [`Identity::renewal_due_at`].
-pub(super) fn renewal_due_at(not_before: Wall, not_after: Wall, key_sha256: Digest) -> Wall {
-    let life_ms = not_after.0.saturating_sub(not_before.0).max(0);
-    let spread_ms = (life_ms / RENEWAL_SPREAD_PART).max(1);
-    let [a, b, c, d, ..] = key_sha256.0;
-    let jitter_ms = i64::from(u32::from_be_bytes([a, b, c, d])) % spread_ms;
-    not_before
-        .plus_ms(life_ms / RENEWAL_AFTER_PART)
-        .plus_ms(jitter_ms)
-}
-
-impl fmt::Debug for Identity {
+impl<M: Member> fmt::Debug for Identity<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity")
-            .field("node", &self.node)
+            .field("name", &self.name)
             .field("collector_id", &self.collector_id)
             .field("key_sha256", &self.key_sha256)
             .field("not_after", &self.not_after)
@@ -187,80 +138,30 @@ impl fmt::Debug for Identity {
 
 /// Why the identity cannot be taken up.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what failed, its source why")]
 pub enum LoadError {
-    /// This machine has not joined.
     #[error(
         "this machine has not joined a collector ({dir} holds no certificate); run `vigie-agent join`"
     )]
-    NotJoined {
-        /// The folder.
-        dir: PathBuf,
-    },
-    /// A file cannot be read.
+    NotJoined { dir: PathBuf },
     #[error("cannot read {path}")]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// A key can be read by other accounts.
+    Read { path: PathBuf, source: io::Error },
     #[error(
         "{path} can be read by other accounts (mode {mode:03o}); join anew, its key may be known"
     )]
-    Mode {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// A certificate or key is damaged.
+    Mode { path: PathBuf, mode: u32 },
     #[error("cannot take up a certificate or key")]
-    Tls {
-        /// Why; names the file.
-        #[source]
-        source: TlsError,
-    },
-    /// Neither key is that of the certificate.
+    Tls { source: TlsError },
     #[error("no key in {dir} is that of the certificate")]
-    NoPair {
-        /// The folder.
-        dir: PathBuf,
-    },
-    /// A file does not hold what it should.
+    NoPair { dir: PathBuf },
     #[error("{path} does not hold {what}")]
-    Content {
-        /// The file.
-        path: PathBuf,
-        /// What it should hold.
-        what: &'static str,
-    },
+    Content { path: PathBuf, what: &'static str },
 }
 
 pub(super) fn public_half(signer: &Ed25519KeyPair) -> SigningKey {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(signer.public_key().as_ref());
     SigningKey(bytes)
-}
-
-/// Where the key of the certificate on disk is now, whatever it was when an [`Identity`] was taken up: a renewal since
-/// then may have come any way, reported or not.
-///
-/// # Errors
-/// [`LoadError::NoPair`] when neither file has it; otherwise why it cannot be told.
-pub(super) fn key_file_in_use(dir: &Path) -> Result<KeyFile, LoadError> {
-    let pem_path = dir.join("tls.pem");
-    let chain = own_chain(dir, &pem_path)?;
-    let (_, file) = find_key(dir, leaf(&chain, &pem_path)?.public_key().raw)?;
-    Ok(file)
-}
-
-fn own_chain(dir: &Path, pem_path: &Path) -> Result<Vec<CertificateDer<'static>>, LoadError> {
-    let pem = read_file(pem_path)?.ok_or_else(|| LoadError::NotJoined {
-        dir: dir.to_owned(),
-    })?;
-    certificates(&pem, pem_path)
 }
 
 pub(super) fn leaf<'a>(
@@ -275,20 +176,9 @@ pub(super) fn leaf<'a>(
         })
 }
 
-fn find_key(dir: &Path, spki: &[u8]) -> Result<(SecretKey, KeyFile), LoadError> {
-    for file in [KeyFile::Current, KeyFile::Next] {
-        let Some(key) = read_key(&dir.join(file.name()))? else {
-            continue;
-        };
-        let is_pair = rcgen::KeyPair::try_from(key.der())
-            .is_ok_and(|pair| pair.subject_public_key_info() == spki);
-        if is_pair {
-            return Ok((key, file));
-        }
-    }
-    Err(LoadError::NoPair {
-        dir: dir.to_owned(),
-    })
+pub(super) fn is_pair(key: &SecretKey, leaf: &X509Certificate<'_>) -> bool {
+    rcgen::KeyPair::try_from(key.der())
+        .is_ok_and(|pair| pair.subject_public_key_info() == leaf.public_key().raw)
 }
 
 /// Reads a key that no other account may read; `None` if there is no such file.
@@ -332,14 +222,14 @@ pub(super) fn read_required(path: &Path) -> Result<String, LoadError> {
     read_file(path)?.ok_or_else(|| missing(path))
 }
 
-fn missing(path: &Path) -> LoadError {
+pub(super) fn missing(path: &Path) -> LoadError {
     LoadError::Read {
         path: path.to_owned(),
         source: io::ErrorKind::NotFound.into(),
     }
 }
 
-fn read_file(path: &Path) -> Result<Option<String>, LoadError> {
+pub(super) fn read_file(path: &Path) -> Result<Option<String>, LoadError> {
     read_text(path, FILE_LEN_MAX).map_err(|source| LoadError::Read {
         path: path.to_owned(),
         source,

@@ -21,69 +21,31 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a request to the collector failed.
 #[derive(Debug, thiserror::Error)]
+#[expect(missing_docs, reason = "the message says what failed, its source why")]
 pub enum RequestError {
-    /// The proxy or TLS settings make no client.
     #[error("cannot make a client for {url}")]
-    Client {
-        /// The collector.
-        url: String,
-        /// Why.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The TLS configuration cannot be built.
+    Client { url: String, source: reqwest::Error },
     #[error("cannot make a TLS client for {url}")]
-    Tls {
-        /// The collector.
-        url: String,
-        /// Why.
-        #[source]
-        source: TlsError,
-    },
+    Tls { url: String, source: TlsError },
     /// Whoever answers is not the collector that made the token. Nothing was sent.
     #[error(
         "{url} is not the collector this machine was told to trust; nothing was sent. Check the address, this machine's \
          clock, and whether something between here and there intercepts TLS"
     )]
-    Untrusted {
-        /// The collector.
-        url: String,
-        /// What is wrong with its certificate.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// No answer.
+    Untrusted { url: String, source: reqwest::Error },
     #[error("no answer from {url}")]
-    NoAnswer {
-        /// The collector.
-        url: String,
-        /// Why.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The collector says no.
+    NoAnswer { url: String, source: reqwest::Error },
     #[error("the collector says no ({status}, {error}): {mend}")]
     Refused {
-        /// HTTP status.
         status: u16,
-        /// The collector's code for what is wrong; `unknown` if it gave none.
         error: String,
-        /// What it says to do about it.
         mend: String,
     },
-    /// The answer is longer than any answer is.
     #[error("the answer of {url} is longer than {JOIN_ANSWER_LEN_MAX} bytes")]
-    TooLong {
-        /// The collector.
-        url: String,
-    },
-    /// The answer is not what the protocol says.
+    TooLong { url: String },
     #[error("the answer of {url} is not that of a collector")]
     NotAnAnswer {
-        /// The collector.
         url: String,
-        /// Why.
-        #[source]
         source: serde_json::Error,
     },
 }

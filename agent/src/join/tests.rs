@@ -1,6 +1,7 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::{
+    fs,
     net::SocketAddr,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     sync::{Arc, Mutex, PoisonError},
@@ -8,19 +9,29 @@ use std::{
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, SanType, SubjectPublicKeyInfo, date_time_ymd,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, PublicKeyData as _, SanType, SubjectPublicKeyInfo,
+    date_time_ymd,
 };
 use rustls::{ServerConfig, pki_types::PrivateKeyDer, server::WebPkiClientVerifier};
+use rustls_pki_types::CertificateDer;
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
 };
 use tokio_rustls::TlsAcceptor;
-use vigie_core::{token::TokenSecret, wire::JOIN_ANSWER_LEN_MAX};
+use vigie_core::{
+    digest::Digest,
+    token::TokenSecret,
+    wire::{JOIN_ANSWER_LEN_MAX, JoinAnswer},
+};
 use vigie_platform::tls::{SecretKey, provider};
 
-use super::*;
+use super::{
+    files::{generate, write},
+    node::{KeyFile, Node, next_key, pair_in_use, renew},
+    *,
+};
 
 type Ca = CertifiedIssuer<'static, KeyPair>;
 
@@ -226,15 +237,19 @@ async fn join_as(
     state_dir: &TempDir,
     token: &JoinToken,
     existing: Existing,
-) -> Result<Joined, JoinError> {
+) -> Result<Joined<Node>, JoinError> {
     join(&Join {
         token,
-        node: &"app-01".parse().unwrap(),
-        state_dir: state_dir.path(),
+        name: &"app-01".parse().unwrap(),
+        dir: state_dir.path(),
         proxy: None,
         existing,
     })
     .await
+}
+
+fn key_file_in_use(dir: &Path) -> Result<KeyFile, LoadError> {
+    pair_in_use(dir).map(|(.., file)| file)
 }
 
 fn state_dir() -> TempDir {
@@ -341,10 +356,10 @@ async fn a_proxy_sees_an_address_and_nothing_else() {
         let _ = tokio::io::copy_bidirectional(&mut near, &mut far).await;
         String::from_utf8(head).unwrap()
     });
-    join(&Join {
+    join(&Join::<Node> {
         token: &collector.token(),
-        node: &"app-01".parse().unwrap(),
-        state_dir: dir.path(),
+        name: &"app-01".parse().unwrap(),
+        dir: dir.path(),
         proxy: Some(&proxy),
         existing: Existing::Keep,
     })

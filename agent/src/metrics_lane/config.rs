@@ -6,9 +6,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use http::{HeaderName, HeaderValue, header};
-use vigie_platform::settings_file::{SecretFile, Url};
-
-use crate::way::chain;
+use vigie_platform::{
+    error_chain::chain,
+    settings_file::{SecretFile, Url},
+};
 
 /// Who is sent samples, and how much of them may wait. Changed by a reload.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -13,14 +13,14 @@ use vigie_core::{
     remote_write::{Version, WRITE_PATH},
     time::Elapsed,
 };
-use vigie_platform::{clock::Clock, tls};
+use vigie_platform::{clock::Clock, error_chain::chain, tls};
 
 use super::{
     answer::{Answer, Receiver, judge},
     config::{Credential, RemoteWrite},
     order::Verdict,
 };
-use crate::way::{CLIENT_LIFE_MS, Lookups, Way, chain, client_builder};
+use crate::way::{CLIENT_LIFE_MS, Lookups, Way, client_builder};
 
 /// Longest time for a request and its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);

@@ -36,6 +36,7 @@ use vigie_core::{
 use vigie_platform::{
     append_log::{self, AppendError, AppendLog, ReadError},
     disk::Disk,
+    error_chain::chain,
 };
 
 use super::{
@@ -44,7 +45,6 @@ use super::{
     ranges::Ranges,
     record::{Reason, Record},
 };
-use crate::way::chain;
 
 mod books;
 mod bounds;

@@ -10,7 +10,7 @@ use std::{collections::HashMap, io, path::PathBuf, sync::Arc, thread};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{error, info, warn};
 use vigie_core::time::{Now, Wall};
-use vigie_platform::disk::Disk;
+use vigie_platform::{disk::Disk, error_chain::chain};
 
 use super::{
     board::Board,
@@ -19,7 +19,7 @@ use super::{
     record::{Reason, Record},
     spool::Spool,
 };
-use crate::{metrics::Metrics, way::chain};
+use crate::metrics::Metrics;
 
 /// Pieces of work that wait for the disk: some minutes of all destinations. If it hangs, this many bodies are in memory, and
 /// that is within what a spool keeps there itself.

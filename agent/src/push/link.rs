@@ -9,8 +9,9 @@ use vigie_core::{
     hand_in::{ENTRIES_PATH, EntriesAnswer},
     wire::ErrorBody,
 };
+use vigie_platform::error_chain::chain;
 
-use crate::way::{Way, chain};
+use crate::way::Way;
 
 /// Longest time for a request and its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);

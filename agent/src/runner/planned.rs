@@ -11,6 +11,7 @@ use vigie_core::{
     plan,
     settle::Patience,
 };
+use vigie_platform::clock::whole_ms;
 
 /// One configured check, built and ready to run.
 pub struct PlannedCheck {
@@ -47,8 +48,4 @@ impl PlannedCheck {
             settings_sha256: self.settings_sha256,
         }
     }
-}
-
-fn whole_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

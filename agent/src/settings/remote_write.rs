@@ -4,11 +4,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use vigie_core::id::is_configured_name;
 use vigie_platform::{
+    clock::whole_ms,
+    error_chain::chain,
     settings_file::{Complaint, LoadedSettings, SecretFile, Section},
     tls::load_certificates,
 };
 
-use super::{readable, whole_ms};
+use super::readable;
 use crate::metrics_lane::{COLLECTOR, Credential, Limits, RemoteWrite};
 
 /// Receivers besides the collector. Each keeps a spool of its own, and every cycle costs a write to each.
@@ -127,7 +129,7 @@ fn read_destination(section: &Section<'_>, seen: &mut BTreeSet<String>) -> Optio
         .try_map(|path| match load_certificates(&path) {
             Ok(_) => Ok(path),
             Err(error) => Err(Complaint::new(
-                crate::way::chain(&error),
+                chain(&error),
                 "write the path of a PEM file of certificate authorities",
             )),
         })

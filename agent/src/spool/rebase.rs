@@ -6,9 +6,9 @@ use vigie_core::{
     entry::{Head, Line},
     frame::Encoding,
 };
-use vigie_platform::append_log::AppendLog;
+use vigie_platform::{append_log::AppendLog, error_chain::chain};
 
-use super::{Appended, FLUSH_LINES, Spool, Store, chain, head_file::State, ring::Ring};
+use super::{Appended, FLUSH_LINES, Spool, Store, head_file::State, ring::Ring};
 
 /// Lines read at a time when the chain is written anew: bounds memory, whatever the backlog.
 const REBASE_LINES: usize = 256;

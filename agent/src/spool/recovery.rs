@@ -7,11 +7,12 @@ use std::sync::Arc;
 use vigie_core::{digest::Digest, entry::Head};
 use vigie_platform::{
     append_log::AppendLog,
+    error_chain::chain,
     slot_file::{Found, SlotFile},
 };
 
 use super::{
-    DIR_MODE, Spool, Store, chain,
+    DIR_MODE, Spool, Store,
     head_file::State,
     ring::{Lost, note_lost},
 };

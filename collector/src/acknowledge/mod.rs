@@ -49,7 +49,7 @@ use vigie_decide::{
     view::fleet::Fleet,
 };
 use vigie_platform::{
-    clock::Clock,
+    clock::{Clock, whole_ms},
     settings_file::ReadSecretError,
     tls::{HotCredential, SecretKey, TlsError, load_certificates, provider},
 };
@@ -184,9 +184,7 @@ impl<D: Desk> Acknowledge<D> {
             tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))),
             counter: Arc::new(Counter {
                 links,
-                for_ms: settings
-                    .expires
-                    .map(|expires| u64::try_from(expires.as_millis()).unwrap_or(u64::MAX)),
+                for_ms: settings.expires.map(whole_ms),
                 desk,
                 clock,
                 kept: Mutex::new(None),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
-use vigie_platform::{process::Exit, settings_file::parse_duration};
+use vigie_platform::{clock::whole_ms, process::Exit, settings_file::parse_duration};
 
 use super::operate::{Asked, ask_at, ask_running};
 use crate::{
@@ -62,7 +62,7 @@ pub(super) async fn ack(asked: Asked<'_>, ack: Ack) -> Exit {
     let by_settings = settings.acknowledge.and_then(|links| links.expires);
     let question = Question::Acknowledge {
         numbers: ack.numbers,
-        for_ms: ack.counts_for.or(by_settings).map(in_ms),
+        for_ms: ack.counts_for.or(by_settings).map(whole_ms),
     };
     let answer: Acknowledged = match ask_at(&settings.data_dir, &question).await {
         Ok(answer) => answer,
@@ -144,10 +144,6 @@ pub(super) fn number(text: &str) -> Result<u64, String> {
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text)
         .map_err(|_| "write a whole number and a unit, such as 30m, 2h or 3d".to_owned())
-}
-
-pub(super) fn in_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -29,13 +29,13 @@ use vigie_decide::{
     routing::{Ground, Standing, UNKNOWN_COUNTS_AFTER_MS, date_of},
     rules::Rules,
 };
-use vigie_platform::process::Exit;
+use vigie_platform::{error_chain::chain, process::Exit};
 
 use self::{
     instant::{Instant, zone_of},
     words::{Teller, duration, why_code},
 };
-use super::why::{chain, open};
+use super::why::open;
 use crate::settings::{self, Settings};
 
 /// `explain …`

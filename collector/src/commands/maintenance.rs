@@ -9,10 +9,10 @@ use vigie_decide::{
     mute::Place,
     view::{fleet::Fleet, mute::Kind},
 };
-use vigie_platform::process::Exit;
+use vigie_platform::{clock::whole_ms, process::Exit};
 
 use super::{
-    ack::{duration, in_ms},
+    ack::duration,
     operate::{Asked, ask_running, ask_running_with_settings},
     silence::{begun, end, list},
 };
@@ -93,7 +93,7 @@ async fn begin(asked: Asked<'_>, start: Start) -> Exit {
             groups: start.group.into_iter().collect(),
         },
         reason: start.reason,
-        for_ms: in_ms(start.lasts),
+        for_ms: whole_ms(start.lasts),
     };
     match ask_running_with_settings::<Begun>(asked, question).await {
         Ok((answer, settings)) => {

@@ -12,6 +12,7 @@ use clap::Args;
 use vigie_core::time::Wall;
 use vigie_platform::{
     clock::{Clock as _, SystemClock},
+    error_chain::chain,
     process::Exit,
 };
 
@@ -99,7 +100,7 @@ fn try_init(init: &Init, now: Wall) -> Result<PathBuf, String> {
         ));
     }
     let domain = settings::domain_of(&init.host);
-    Pki::create(&data_dir, names, &domain, now).map_err(|cause| error_chain(&cause))?;
+    Pki::create(&data_dir, names, &domain, now).map_err(|cause| chain(&cause))?;
     let text = first_settings(init, &data_dir, &domain);
     let write = |path: &Path| {
         let mut file = fs::OpenOptions::new()
@@ -145,15 +146,4 @@ language = "fr"
         init.metrics_listen,
         hosts.join(", "),
     )
-}
-
-fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

@@ -28,9 +28,9 @@ use vigie_decide::{
     },
     zones::Zones,
 };
-use vigie_platform::process::Exit;
+use vigie_platform::{error_chain::chain, process::Exit};
 
-use super::why::{chain, open, words};
+use super::why::{open, words};
 use crate::{
     replay::{ReplayError, Written},
     settings,

@@ -20,10 +20,10 @@ use vigie_decide::{
         mute::{Kind, Mute, Window},
     },
 };
-use vigie_platform::process::Exit;
+use vigie_platform::{clock::whole_ms, process::Exit};
 
 use super::{
-    ack::{duration, in_ms, number, say},
+    ack::{duration, number, say},
     operate::{Asked, ask_running, ask_running_with_settings},
 };
 use crate::{
@@ -146,7 +146,7 @@ impl Start {
             matches,
             // An empty one is refused with the others.
             reason: self.reason.clone().unwrap_or_default(),
-            for_ms: in_ms(lasts),
+            for_ms: whole_ms(lasts),
         })
     }
 }

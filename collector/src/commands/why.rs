@@ -8,7 +8,6 @@ pub(super) mod words;
 
 use std::{
     collections::BTreeSet,
-    error::Error,
     ffi::OsString,
     fmt::Write as _,
     io::{IsTerminal as _, Write as _},
@@ -18,7 +17,7 @@ use std::{
 use serde::Serialize;
 use serde_json::{Value, json};
 use vigie_core::reason::message::Language;
-use vigie_platform::process::Exit;
+use vigie_platform::{error_chain::chain, process::Exit};
 
 use self::story::{Story, StoryForm, Teller};
 use crate::{
@@ -87,17 +86,6 @@ pub(super) async fn open(data_dir: &Path) -> Result<LogReader, Exit> {
         }
         Exit::Unreachable
     })
-}
-
-/// An error with all its causes, in one line.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _infallible = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// Replays the log and listens for what concerns one alert.

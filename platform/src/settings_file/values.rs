@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::section::Complaint;
+use crate::clock::whole_ms;
 
 /// Longer is a typing error, and keeps sums of deadlines far from overflow.
 const DURATION_MAX: Duration = Duration::from_secs(10 * 366 * 86_400);
@@ -52,11 +53,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, Complaint> {
 
 /// A duration in the largest unit that holds it whole, as [`parse_duration`] reads it.
 pub(super) fn shown_duration(duration: &Duration) -> String {
-    let ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let ms = whole_ms(*duration);
     let (unit, unit_ms) = UNITS
         .iter()
         .rev()
-        .find(|(_, unit_ms)| ms >= *unit_ms && ms % unit_ms == 0)
+        .find(|(_, unit_ms)| ms >= *unit_ms && ms.is_multiple_of(*unit_ms))
         .unwrap_or(&UNITS[1]);
     format!("{}{unit}", ms / unit_ms)
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use vigie_agent::join::{Existing, Join, identity::Identity, join};
+use vigie_agent::join::{Existing, Join, identity::Identity, join, node::Node};
 use vigie_core::{
     contact::{Contact, NotOk},
     digest::Digest,
@@ -109,10 +109,10 @@ impl HandAgent {
     ) -> Result<Self, vigie_agent::join::JoinError> {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let node: NodeName = node.parse().expect("scenarios use good names");
-        let joined = join(&Join {
+        let joined = join(&Join::<Node> {
             token,
-            node: &node,
-            state_dir: dir.path(),
+            name: &node,
+            dir: dir.path(),
             proxy: None,
             existing: Existing::Keep,
         })

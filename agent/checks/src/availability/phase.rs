@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use vigie_core::observation::{MetricId, Observation};
+use vigie_platform::clock::whole_ms;
 
 /// A step of a probe, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl Progress {
     /// Time spent so far, in milliseconds.
     #[must_use]
     pub fn total_ms(&self) -> u64 {
-        u64::try_from(self.total().as_millis()).unwrap_or(u64::MAX)
+        whole_ms(self.total())
     }
 
     fn total(&self) -> Duration {

@@ -36,11 +36,11 @@ use vigie_machine::{
     Context,
     commands::{Command, CommandError, CommandOutput},
 };
-use vigie_platform::settings_file::Section;
+use vigie_platform::{clock::whole_ms, settings_file::Section};
 
 use super::{
     limits::{self, Limits},
-    numbers::{as_metric, as_ms},
+    numbers::as_metric,
 };
 use crate::{Check, Kind, MetricSpec, MetricType, Run};
 
@@ -252,7 +252,7 @@ impl Clock {
             .last_sync
             .and_then(|last| u64::try_from(now.wall.0.saturating_sub(last.0)).ok());
         let for_ms = told_ms.map_or(seen_ms, |told| told.max(seen_ms));
-        let limit_ms = as_ms(self.unsynchronised_for);
+        let limit_ms = whole_ms(self.unsynchronised_for);
         let status = if for_ms >= limit_ms {
             Status::Critical
         } else {
@@ -269,7 +269,7 @@ impl Clock {
     }
 
     fn judge_synchronised(&self, reading: &Reading, now: Wall) -> Observation {
-        let limit_ms = i64::try_from(as_ms(self.unsynchronised_for)).unwrap_or(i64::MAX);
+        let limit_ms = i64::try_from(whole_ms(self.unsynchronised_for)).unwrap_or(i64::MAX);
         let is_unheard = reading.sources == Some(0)
             || reading
                 .last_sync
@@ -287,7 +287,7 @@ impl Clock {
         let seen = match verdict.limit() {
             Some(limit) => Observation::new(verdict.status(), CLOCK_OFFSET)
                 .fact("offset_ms", scaled(offset_seconds, 1e3))
-                .fact("limit_ms", as_ms(limit)),
+                .fact("limit_ms", whole_ms(limit)),
             None if is_unheard => {
                 let seen = Observation::new(Status::Warning, CLOCK_NO_SOURCE);
                 match reading.last_sync {

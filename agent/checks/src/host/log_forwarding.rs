@@ -35,13 +35,13 @@ use vigie_core::{
     time::Wall,
 };
 use vigie_machine::Context;
-use vigie_platform::settings_file::Section;
+use vigie_platform::{clock::whole_ms, settings_file::Section};
 
 use self::{connection::Target, journal::Storage, queue::Size};
 use super::{
     daemon::{Daemon, Life},
     limits::{self, Limits},
-    numbers::{as_metric, as_ms, since_ms},
+    numbers::{as_metric, since_ms},
 };
 use crate::{Check, Kind, MetricSpec, MetricType, Run};
 
@@ -175,7 +175,9 @@ fn build(section: &mut Section<'_>) -> Option<Box<dyn Check>> {
         "queue_size" => table
             .parsed::<Size>(key, "write a size such as \"500kB\", \"100MB\" or \"2GB\"")
             .try_map(|size| Ok(size.bytes())),
-        _ => table.duration(key).try_map(|duration| Ok(as_ms(duration))),
+        _ => table
+            .duration(key)
+            .try_map(|duration| Ok(whole_ms(duration))),
     });
     let target_mend =
         "write the receiver's name or address and its port, such as \"logs.example:6514\"";
@@ -322,7 +324,7 @@ impl LogForwarding {
 
     /// What is wrong with how far a journal reaches back, if anything is.
     fn judge_reach(&self, log: &Log, now: Wall) -> Option<Observation> {
-        let limit_ms = as_ms(self.keep?);
+        let limit_ms = whole_ms(self.keep?);
         if log.storage? == Storage::Volatile {
             let seen = Observation::new(Status::Warning, LOG_VOLATILE);
             return Some(seen.fact("writer", log.writer).fact("limit_ms", limit_ms));

@@ -1,7 +1,5 @@
 //! Whole numbers of a machine as metrics and as spans of time.
 
-use std::time::Duration;
-
 use vigie_core::time::Wall;
 
 /// A count as the value of a metric.
@@ -11,11 +9,6 @@ use vigie_core::time::Wall;
 )]
 pub(super) fn as_metric(count: u64) -> f64 {
     count as f64
-}
-
-/// A duration in whole milliseconds.
-pub(super) fn as_ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Milliseconds from `earlier` to `later`; zero if that is in the future.

@@ -41,7 +41,7 @@ use vigie_core::{
     time::{Elapsed, Now, Wall},
 };
 use vigie_machine::Context;
-use vigie_platform::settings_file::Section;
+use vigie_platform::{clock::whole_ms, settings_file::Section};
 
 use self::{
     manager::{Details, Manager, State},
@@ -180,7 +180,7 @@ fn build(section: &mut Section<'_>) -> Option<Box<dyn Check>> {
     Some(Box::new(Units {
         units,
         restarts,
-        restarts_within_ms: u64::try_from(restarts_within.as_millis()).unwrap_or(u64::MAX),
+        restarts_within_ms: whole_ms(restarts_within),
         known: BTreeMap::new(),
         watch: None,
         paths: BTreeSet::new(),

@@ -33,12 +33,12 @@ use vigie_core::{
     time::Wall,
 };
 use vigie_machine::{Context, state::STATE_LEN_MAX};
-use vigie_platform::settings_file::Section;
+use vigie_platform::{clock::whole_ms, settings_file::Section};
 
 use self::{debian::Package, release::Release};
 use super::{
     limits::{self, Limits},
-    numbers::{as_metric, as_ms, since_ms},
+    numbers::{as_metric, since_ms},
 };
 use crate::{Check, Kind, MetricSpec, MetricType, Run};
 
@@ -317,18 +317,18 @@ impl Updates {
         let age_ms = waiting.oldest.map(|oldest| since_ms(oldest, now));
         let verdict = self
             .security_age
-            .judge(|limit| age_ms.is_some_and(|age_ms| age_ms >= as_ms(limit)));
+            .judge(|limit| age_ms.is_some_and(|age_ms| age_ms >= whole_ms(limit)));
         // Lists that never existed are as old as can be.
         let lists_age_ms = since_ms(waiting.looked.unwrap_or_default(), now);
         let expired = waiting.valid_until.filter(|until| *until < now);
-        let are_lists_old = lists_age_ms >= as_ms(self.lists_max_age) || expired.is_some();
+        let are_lists_old = lists_age_ms >= whole_ms(self.lists_max_age) || expired.is_some();
         let seen = match verdict.limit() {
             Some(limit) => Observation::new(verdict.status(), UPDATES_PENDING)
-                .fact("limit_ms", as_ms(limit))
+                .fact("limit_ms", whole_ms(limit))
                 .fact("since", Fact::Time(waiting.oldest.unwrap_or(now))),
             None if are_lists_old => Observation::new(Status::Warning, UPDATES_LISTS_OLD)
                 .fact("lists_age_ms", lists_age_ms)
-                .fact("limit_ms", as_ms(self.lists_max_age)),
+                .fact("limit_ms", whole_ms(self.lists_max_age)),
             None => Observation::new(Status::Ok, UPDATES_OK),
         };
         let seen = match age_ms {
@@ -338,7 +338,8 @@ impl Updates {
         let seen = match expired {
             // Nobody looked, or somebody did and found an old list: what to do about it differs.
             Some(at)
-                if seen.reason == UPDATES_LISTS_OLD && lists_age_ms < as_ms(self.lists_max_age) =>
+                if seen.reason == UPDATES_LISTS_OLD
+                    && lists_age_ms < whole_ms(self.lists_max_age) =>
             {
                 seen.fact("expired", Fact::Time(at))
             }
@@ -355,10 +356,10 @@ impl Updates {
             return Observation::new(Status::Ok, UPDATES_REBOOT_NONE).measure(REBOOT, 0.0);
         };
         let age_ms = since_ms(needed.since, now);
-        let verdict = self.reboot.judge(|limit| age_ms >= as_ms(limit));
+        let verdict = self.reboot.judge(|limit| age_ms >= whole_ms(limit));
         let mut seen = Observation::new(verdict.status(), UPDATES_REBOOT).fact("age_ms", age_ms);
         if let Some(limit) = verdict.limit() {
-            seen = seen.fact("limit_ms", as_ms(limit));
+            seen = seen.fact("limit_ms", whole_ms(limit));
         }
         if let Some(packages) = needed.packages {
             seen = seen.fact("packages", packages);
@@ -371,7 +372,7 @@ impl Updates {
         let left_ms = since_ms(now, end);
         let seen = if now >= end {
             Observation::new(Status::Critical, UPDATES_ENDED)
-        } else if left_ms <= as_ms(self.end_of_life_notice) {
+        } else if left_ms <= whole_ms(self.end_of_life_notice) {
             Observation::new(Status::Warning, UPDATES_END_SOON).fact("left_ms", left_ms)
         } else {
             Observation::new(Status::Ok, UPDATES_SUPPORTED).fact("left_ms", left_ms)

@@ -4,8 +4,11 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use tempfile::TempDir;
 
+use vigie_core::token::JoinToken;
+use vigie_platform::tls::{HotCredential, SecretKey};
+
 use super::*;
-use crate::join::tests::Collector;
+use crate::join::{Existing, Join, JoinError, join, request::RequestError, tests::Collector};
 
 /// A folder for a sender beside which nothing is.
 fn place() -> (TempDir, PathBuf) {
@@ -19,26 +22,28 @@ async fn join_as(
     dir: &Path,
     token: &JoinToken,
     existing: Existing,
-) -> Result<Sender, SenderJoinError> {
-    join(&JoinSender {
+) -> Result<Identity<Sender>, JoinError> {
+    let joined = join(&Join {
         token,
         name: &name.parse().unwrap(),
         dir,
+        proxy: None,
         existing,
     })
-    .await
+    .await?;
+    Ok(joined.identity)
 }
 
-async fn joined(collector: &Collector, dir: &Path) -> Sender {
+async fn joined(collector: &Collector, dir: &Path) -> Identity<Sender> {
     join_as("prom-01", dir, &collector.token(), Existing::Keep)
         .await
         .unwrap()
 }
 
 /// Renews as if the time for it had come.
-async fn renew_when_due(dir: &Path) -> Result<Renewal, SenderRenewError> {
+async fn renew_when_due(dir: &Path) -> Result<Renewal, RenewError> {
     let due_at = {
-        let folder = Folder::open(dir, IfMissing::Refuse).unwrap();
+        let folder = Sender::open(dir, Asked::Renewal).unwrap();
         folder.load().unwrap().renewal_due_at()
     };
     renew(dir, due_at).await
@@ -96,10 +101,10 @@ async fn an_identity_is_replaced_only_if_that_is_said_and_at_once() {
     let (collector, (_around, dir)) = (Collector::issuing().await, place());
     let first = joined(&collector, &dir).await;
     let again = join_as("prom-01", &dir, &collector.token(), Existing::Keep).await;
-    assert!(matches!(again, Err(SenderJoinError::AlreadyJoined { .. })));
+    assert!(matches!(again, Err(JoinError::AlreadyJoined { .. })));
     let refusing = Collector::saying(403, "{}").await;
     let refused = join_as("prom-01", &dir, &refusing.token(), Existing::Replace).await;
-    assert!(matches!(refused, Err(SenderJoinError::Request { .. })));
+    assert!(matches!(refused, Err(JoinError::Request { .. })));
     assert_eq!(read_as_prometheus_does(&dir), first.key_sha256());
 
     let token = collector.token();
@@ -116,7 +121,7 @@ async fn a_join_whose_answer_was_lost_asks_again_with_the_same_key() {
     let deaf = Collector::saying(503, "{}").await;
     for _ in 0..2 {
         let lost = join_as("prom-01", &dir, &deaf.token(), Existing::Keep).await;
-        assert!(matches!(lost, Err(SenderJoinError::Request { .. })));
+        assert!(matches!(lost, Err(JoinError::Request { .. })));
     }
     let heard = deaf.heard();
     let keys: Vec<&str> = heard.split("tls_key_spki").skip(1).collect();
@@ -139,7 +144,7 @@ async fn a_stranger_hears_nothing() {
     let error = join_as("prom-01", &dir, &token, Existing::Keep).await;
     assert!(matches!(
         error,
-        Err(SenderJoinError::Request {
+        Err(JoinError::Request {
             source: RequestError::Untrusted { .. }
         })
     ));
@@ -186,7 +191,7 @@ async fn a_renewal_that_fails_or_is_cut_leaves_the_old_pair_and_the_next_one_suc
     let failed = renew_when_due(&dir).await;
     assert!(matches!(
         failed,
-        Err(SenderRenewError::Request {
+        Err(RenewError::Request {
             source: RequestError::Untrusted { .. }
         })
     ));
@@ -210,23 +215,20 @@ async fn a_renewal_that_fails_or_is_cut_leaves_the_old_pair_and_the_next_one_suc
 async fn a_folder_that_cannot_be_worked_on_says_why() {
     let (collector, (around, dir)) = (Collector::issuing().await, place());
     let error = renew(&dir, Wall(0)).await.unwrap_err();
-    assert!(matches!(error, SenderRenewError::Folder { .. }), "{error}");
+    assert!(matches!(error, RenewError::Folder { .. }), "{error}");
     fs::create_dir(&dir).unwrap();
     let error = renew(&dir, Wall(0)).await.unwrap_err();
-    assert!(
-        matches!(error, SenderRenewError::NotJoined { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, RenewError::NotJoined { .. }), "{error}");
     let file = around.path().join("file");
     fs::write(&file, "").unwrap();
     let error = join_as("prom-01", &file, &collector.token(), Existing::Keep).await;
-    assert!(matches!(error, Err(SenderJoinError::Folder { .. })));
+    assert!(matches!(error, Err(JoinError::Folder { .. })));
 
-    let held = Folder::open(&dir, IfMissing::Refuse).unwrap();
+    let held = Sender::open(&dir, Asked::Renewal).unwrap();
     let error = join_as("prom-01", &dir, &collector.token(), Existing::Keep).await;
     assert!(matches!(
         error,
-        Err(SenderJoinError::Folder {
+        Err(JoinError::Folder {
             source: FolderError::Busy { .. }
         })
     ));
@@ -239,7 +241,7 @@ async fn a_folder_that_cannot_be_worked_on_says_why() {
         assert!(
             matches!(
                 error,
-                Err(SenderJoinError::Folder {
+                Err(JoinError::Folder {
                     source: FolderError::Writable { .. }
                 })
             ),
@@ -254,8 +256,9 @@ async fn a_folder_that_cannot_be_worked_on_says_why() {
     let error = renew(&dir, Wall(0)).await.unwrap_err();
     assert!(matches!(
         error,
-        SenderRenewError::Load {
-            source: LoadError::Mode { .. }
+        RenewError::Load {
+            source: LoadError::Mode { .. },
+            ..
         }
     ));
 }

@@ -1,10 +1,10 @@
 //! What keeps a spool within its bounds: the oldest records go, by segment for bytes and free disk, one by one for their age.
 
 use vigie_core::time::{Now, Wall};
-use vigie_platform::append_log::AppendLog;
+use vigie_platform::{append_log::AppendLog, error_chain::chain};
 
 use super::{SEGMENT_BYTES, Spool};
-use crate::{metrics_lane::record::Reason, way::chain};
+use crate::metrics_lane::record::Reason;
 
 /// How often records are looked at for their age.
 const AGE_EVERY_MS: u64 = 60_000;

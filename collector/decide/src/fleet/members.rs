@@ -8,7 +8,12 @@ use super::{
 };
 use crate::alert::{AlertKey, BuiltIn, Ended, Source};
 use vigie_core::{
-    contact::NotOk, digest::Digest, id::NodeName, reason::vigie, status::Status, time::Deadline,
+    contact::NotOk,
+    digest::Digest,
+    id::{NodeName, SenderName},
+    reason::vigie,
+    status::Status,
+    time::Deadline,
     token::Holder,
 };
 
@@ -20,17 +25,31 @@ enum Entrance {
     Again,
 }
 
-fn used(keys: &NodeKeys) -> UsedBy {
-    UsedBy {
-        tls_key_sha256: keys.tls_key_sha256,
-        signing_key: Some(keys.signing_key.clone()),
-    }
+/// Who asks to join, and with which keys.
+enum Applicant<'a> {
+    Node(&'a NodeName, &'a NodeKeys),
+    Sender(&'a SenderName, &'a SenderKeys),
 }
 
-fn used_by_sender(keys: &SenderKeys) -> UsedBy {
-    UsedBy {
-        tls_key_sha256: keys.tls_key_sha256,
-        signing_key: None,
+impl Applicant<'_> {
+    fn holder(&self) -> Holder {
+        match *self {
+            Self::Node(name, _) => Holder::Node(name.clone()),
+            Self::Sender(name, _) => Holder::Sender(name.clone()),
+        }
+    }
+
+    fn keys(&self) -> UsedBy {
+        match *self {
+            Self::Node(_, keys) => UsedBy {
+                tls_key_sha256: keys.tls_key_sha256,
+                signing_key: Some(keys.signing_key.clone()),
+            },
+            Self::Sender(_, keys) => UsedBy {
+                tls_key_sha256: keys.tls_key_sha256,
+                signing_key: None,
+            },
+        }
     }
 }
 
@@ -79,141 +98,165 @@ impl Step<'_> {
                 secret_sha256,
                 ref node,
                 ref keys,
-            } => match self.judge_join(
-                token,
-                secret_sha256,
-                &Holder::Node(node.clone()),
-                &used(keys),
-            ) {
-                Ok(Entrance::New) => self.join(event),
-                Ok(Entrance::Again) => {}
-                Err(why) => self.outcome.join_refused = Some(why),
-            },
-            MembershipEvent::Renewed {
-                ref node,
-                tls_key_sha256,
-                asked_with,
-                not_after,
             } => {
-                let node = node.clone();
-                let row = self.node(&node);
-                if !row.is_some_and(|row| may_renew(row.denied, &row.keys, asked_with)) {
-                    self.outcome.renewal_refused = true;
-                    return;
-                }
-                self.record(&event);
-                let new = Key {
-                    tls_key_sha256,
-                    not_after,
-                };
-                self.edit_node(&node, |row| renewed(&mut row.keys, asked_with, new));
-            }
-            MembershipEvent::KeyUsed {
-                ref node,
-                tls_key_sha256,
-            } => {
-                // Several requests may notice it at once, one of them perhaps from a machine that was replaced meanwhile.
-                let says_something = self
-                    .node(node)
-                    .is_some_and(|row| row.keys.len() > 1 && row.may_use(&tls_key_sha256));
-                if !says_something {
-                    return;
-                }
-                let node = node.clone();
-                self.record(&event);
-                self.edit_node(&node, |row| {
-                    row.keys.retain(|key| key.tls_key_sha256 == tls_key_sha256);
-                });
-                self.end(&node, BuiltIn::NodeExpired);
-            }
-            MembershipEvent::NodeRetired { ref node, .. } => {
-                let node = node.clone();
-                self.record(&event);
-                for key in self.alert_keys_of(&Source::Node(node.clone())) {
-                    self.close(&key, Ended::Retired);
-                }
-                if let Some(head) = self.node(&node).map(|row| row.head) {
-                    self.meta().retired.insert(node.clone(), head);
-                }
-                self.delta.plans.insert(node.clone(), None);
-                self.delta.nodes.insert(node, None);
-            }
-            MembershipEvent::NodeDenied {
-                ref node, denied, ..
-            } => {
-                let node = node.clone();
-                self.record(&event);
-                self.edit_node(&node, |row| row.denied = denied);
+                let asks = Applicant::Node(node, keys);
+                self.asks_to_join(&event, token, secret_sha256, &asks);
             }
             MembershipEvent::SenderJoin {
                 ref token,
                 secret_sha256,
                 ref sender,
                 ref keys,
-            } => match self.judge_join(
-                token,
-                secret_sha256,
-                &Holder::Sender(sender.clone()),
-                &used_by_sender(keys),
-            ) {
-                Ok(Entrance::New) => self.sender_joins(event),
-                Ok(Entrance::Again) => {}
-                Err(why) => self.outcome.join_refused = Some(why),
-            },
+            } => {
+                let asks = Applicant::Sender(sender, keys);
+                self.asks_to_join(&event, token, secret_sha256, &asks);
+            }
+            MembershipEvent::Renewed {
+                ref node,
+                tls_key_sha256,
+                asked_with,
+                not_after,
+            } => {
+                let new = Key {
+                    tls_key_sha256,
+                    not_after,
+                };
+                self.renews(&event, &Holder::Node(node.clone()), asked_with, new);
+            }
             MembershipEvent::SenderRenewed {
                 ref sender,
                 tls_key_sha256,
                 asked_with,
                 not_after,
             } => {
-                let sender = sender.clone();
-                let row = self.sender(&sender);
-                if !row.is_some_and(|row| may_renew(row.denied, &row.keys, asked_with)) {
-                    self.outcome.renewal_refused = true;
-                    return;
-                }
-                self.record(&event);
                 let new = Key {
                     tls_key_sha256,
                     not_after,
                 };
-                self.edit_sender(&sender, |row| renewed(&mut row.keys, asked_with, new));
+                self.renews(&event, &Holder::Sender(sender.clone()), asked_with, new);
             }
+            MembershipEvent::KeyUsed {
+                ref node,
+                tls_key_sha256,
+            } => self.uses_key(&event, &Holder::Node(node.clone()), tls_key_sha256),
             MembershipEvent::SenderKeyUsed {
                 ref sender,
                 tls_key_sha256,
-            } => {
-                // Several requests may notice it at once; one line says it.
-                let says_something = self.sender(sender).is_some_and(|row| {
-                    let newest = row.keys.last().map(|key| key.tls_key_sha256);
-                    row.keys.len() > 1 && newest == Some(tls_key_sha256)
-                });
-                if says_something {
-                    let sender = sender.clone();
-                    self.record(&event);
-                    self.edit_sender(&sender, |row| {
-                        row.keys.retain(|key| key.tls_key_sha256 == tls_key_sha256);
-                    });
-                }
+            } => self.uses_key(&event, &Holder::Sender(sender.clone()), tls_key_sha256),
+            MembershipEvent::NodeRetired { ref node, .. } => {
+                self.record(&event);
+                self.retire_node(node);
             }
             MembershipEvent::SenderRetired { ref sender, .. } => {
-                let sender = sender.clone();
                 self.record(&event);
-                self.delta.senders.insert(sender, None);
+                self.delta.senders.insert(sender.clone(), None);
+            }
+            MembershipEvent::NodeDenied {
+                ref node, denied, ..
+            } => {
+                self.record(&event);
+                self.edit_node(node, |row| row.denied = denied);
             }
             MembershipEvent::SenderDenied {
                 ref sender, denied, ..
             } => {
-                let sender = sender.clone();
                 self.record(&event);
-                self.edit_sender(&sender, |row| row.denied = denied);
+                self.edit_sender(sender, |row| row.denied = denied);
             }
             MembershipEvent::Confirmed { ref node, .. } => {
-                let node = node.clone();
                 self.record(&event);
-                self.confirmed(&node);
+                self.confirmed(node);
             }
         }
+    }
+
+    /// Whether a member is shut out, and its keys.
+    fn member(&self, holder: &Holder) -> Option<(bool, &[Key])> {
+        match holder {
+            Holder::Node(name) => self.node(name).map(|row| (row.denied, &*row.keys)),
+            Holder::Sender(name) => self.sender(name).map(|row| (row.denied, &*row.keys)),
+        }
+    }
+
+    /// Changes the keys of a member that exists.
+    fn edit_keys(&mut self, holder: &Holder, edit: impl FnOnce(&mut Vec<Key>)) {
+        match holder {
+            Holder::Node(name) => self.edit_node(name, |row| edit(&mut row.keys)),
+            Holder::Sender(name) => self.edit_sender(name, |row| edit(&mut row.keys)),
+        }
+    }
+
+    fn asks_to_join(
+        &mut self,
+        event: &MembershipEvent,
+        token: &str,
+        secret_sha256: Digest,
+        who: &Applicant<'_>,
+    ) {
+        let (holder, keys) = (who.holder(), who.keys());
+        match self.judge_join(token, secret_sha256, &holder, &keys) {
+            Ok(Entrance::New) => {
+                self.record(event);
+                self.spend_token(token, keys);
+                match *who {
+                    Applicant::Node(node, keys) => self.node_joins(node, keys),
+                    Applicant::Sender(sender, keys) => self.sender_joins(sender, keys),
+                }
+            }
+            Ok(Entrance::Again) => {}
+            Err(why) => self.outcome.join_refused = Some(why),
+        }
+    }
+
+    fn renews(
+        &mut self,
+        event: &MembershipEvent,
+        holder: &Holder,
+        asked_with: Option<Digest>,
+        new: Key,
+    ) {
+        let member = self.member(holder);
+        if member.is_some_and(|(denied, keys)| may_renew(denied, keys, asked_with)) {
+            self.record(event);
+            self.edit_keys(holder, |keys| renewed(keys, asked_with, new));
+        } else {
+            self.outcome.renewal_refused = true;
+        }
+    }
+
+    /// A key that takes over makes the others void. Of a node that is whichever is used first; of a sender only the newest,
+    /// which the front door notes two hours after its certificate was issued: until then the old one stays good.
+    ///
+    /// Several requests may notice it at once, one of them perhaps from a machine that was replaced meanwhile; one line says
+    /// it.
+    fn uses_key(&mut self, event: &MembershipEvent, holder: &Holder, tls_key_sha256: Digest) {
+        let is_it = |key: &Key| key.tls_key_sha256 == tls_key_sha256;
+        let says_something = self.member(holder).is_some_and(|(_, keys)| {
+            keys.len() > 1
+                && match holder {
+                    Holder::Node(_) => keys.iter().any(is_it),
+                    Holder::Sender(_) => keys.last().is_some_and(is_it),
+                }
+        });
+        if !says_something {
+            return;
+        }
+        self.record(event);
+        self.edit_keys(holder, |keys| keys.retain(is_it));
+        if let Holder::Node(node) = holder {
+            self.end(node, BuiltIn::NodeExpired);
+        }
+    }
+
+    fn retire_node(&mut self, node: &NodeName) {
+        for key in self.alert_keys_of(&Source::Node(node.clone())) {
+            self.close(&key, Ended::Retired);
+        }
+        if let Some(head) = self.node(node).map(|row| row.head) {
+            self.meta().retired.insert(node.clone(), head);
+        }
+        self.delta.plans.insert(node.clone(), None);
+        self.delta.nodes.insert(node.clone(), None);
     }
 
     fn judge_join(
@@ -233,19 +276,12 @@ impl Step<'_> {
         if token.holder != *holder {
             return Err(JoinRefused::OtherName(holder.role()));
         }
-        let row = match holder {
-            Holder::Node(node) => self.node(node).map(|row| (row.denied, &row.keys)),
-            Holder::Sender(sender) => self.sender(sender).map(|row| (row.denied, &row.keys)),
-        };
+        let member = self.member(holder);
         if let Some(used_by) = &token.used_by {
             // Its key must still be the one in use: a certificate that opens nothing would only look like a join.
-            return match row {
-                Some((denied, own))
-                    if used_by == keys
-                        && own
-                            .iter()
-                            .any(|key| key.tls_key_sha256 == keys.tls_key_sha256) =>
-                {
+            let is_it = |key: &Key| key.tls_key_sha256 == keys.tls_key_sha256;
+            return match member {
+                Some((denied, own)) if used_by == keys && own.iter().any(is_it) => {
                     if denied {
                         Err(JoinRefused::Denied(holder.role()))
                     } else {
@@ -255,7 +291,7 @@ impl Step<'_> {
                 _ => Err(JoinRefused::UnknownToken),
             };
         }
-        match row.map(|(denied, _)| denied) {
+        match member.map(|(denied, _)| denied) {
             Some(true) => Err(JoinRefused::Denied(holder.role())),
             Some(false) if !token.replace => Err(JoinRefused::NameInUse(holder.role())),
             _ => Ok(Entrance::New),
@@ -263,55 +299,37 @@ impl Step<'_> {
     }
 
     /// Notes with which keys a token was used, so that they alone may use it again.
-    fn spend_token(&mut self, token: String, used_by: UsedBy) {
-        if let Some(mut row) = row(&self.delta.tokens, &self.state.tokens, &token).cloned() {
+    fn spend_token(&mut self, token: &str, used_by: UsedBy) {
+        if let Some(mut row) = row(&self.delta.tokens, &self.state.tokens, token).cloned() {
             row.used_by = Some(used_by);
-            self.delta.tokens.insert(token, Some(row));
+            self.delta.tokens.insert(token.to_owned(), Some(row));
         }
     }
 
-    fn sender_joins(&mut self, event: MembershipEvent) {
-        self.record(&event);
-        let MembershipEvent::SenderJoin {
-            token,
-            sender,
-            keys,
-            ..
-        } = event
-        else {
-            return;
-        };
-        self.spend_token(token, used_by_sender(&keys));
-        let mut joined = Sender::joined(&keys, self.now);
-        if let Some(before) = self.sender(&sender) {
+    fn sender_joins(&mut self, sender: &SenderName, keys: &SenderKeys) {
+        let mut joined = Sender::joined(keys, self.now);
+        if let Some(before) = self.sender(sender) {
             joined.joined_at = before.joined_at;
         }
         self.delta.senders.insert(sender.clone(), Some(joined));
+        let sender = sender.clone();
         self.decide(Decision::SenderAccepted { sender });
     }
 
-    fn join(&mut self, event: MembershipEvent) {
-        self.record(&event);
-        let MembershipEvent::Join {
-            token, node, keys, ..
-        } = event
-        else {
-            return;
-        };
-        self.spend_token(token, used(&keys));
-        let mut joined = Node::joined(keys, self.now);
-        if let Some(before) = self.node(&node) {
+    fn node_joins(&mut self, node: &NodeName, keys: &NodeKeys) {
+        let mut joined = Node::joined(keys.clone(), self.now);
+        if let Some(before) = self.node(node) {
             joined.joined_at = before.joined_at;
             joined.head = before.head;
             joined.rejoined = true;
-        } else if let Some(head) = self.meta().retired.remove(&node) {
+        } else if let Some(head) = self.meta().retired.remove(node) {
             joined.head = head;
             joined.rejoined = true;
         }
         self.delta.nodes.insert(node.clone(), Some(joined));
         self.decide(Decision::JoinAccepted { node: node.clone() });
-        self.end(&node, BuiltIn::NodeExpired);
-        self.judge_grouping(&node);
+        self.end(node, BuiltIn::NodeExpired);
+        self.judge_grouping(node);
     }
 
     /// A node that no group names is treated as production and critical, and somebody should put it right.

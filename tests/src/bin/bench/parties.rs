@@ -4,10 +4,7 @@ use std::{fs, net::SocketAddr, time::Duration};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vigie_agent::join::{
-    Existing,
-    sender::{JoinSender, join},
-};
+use vigie_agent::join::{Existing, Join, join, sender::Sender};
 use vigie_collector::operator::Question;
 use vigie_core::{id::SenderName, token::JoinToken};
 use vigie_tests::harness::{Collector, Program, command, eventually, own_address, read_plain};
@@ -108,15 +105,19 @@ impl Poster {
         let token = answer["token"].as_str().expect("a token is text");
         let token: JoinToken = token.parse().expect("the collector makes good tokens");
         let place = tempfile::tempdir().expect("a temporary folder");
-        let joined = join(&JoinSender {
+        let joined = join(&Join::<Sender> {
             token: &token,
             name: &name,
             dir: &place.path().join("vigie"),
+            proxy: None,
             existing: Existing::Keep,
         })
         .await;
         let joined = joined.expect("a good token opens the door");
-        let tls = joined.client_config().expect("a new identity is good");
+        let tls = joined
+            .identity
+            .client_config()
+            .expect("a new identity is good");
         let client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .https_only(true)

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use regex_lite::Regex;
 use vigie_machine::tls::TlsClient;
 use vigie_platform::{
+    error_chain::chain,
     settings_file::{Complaint, SecretFile, Section},
     tls::load_certificates,
 };
@@ -303,10 +304,4 @@ fn read_trust(section: &Section<'_>, may_need_tls: bool) -> Option<Option<TlsCli
         TlsClient::trusting(&also, ALPN).map_err(|error| Complaint::new(chain(&error), mend))
     });
     client.optional().map(Some)
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
