@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     destination::Destination,
-    fleet::{LOOKED_AT_MS, reach, repeat_ms},
+    escalation::{reach, repeat_ms},
+    fleet::LOOKED_AT_MS,
     mute::Place,
     routing::{Case, Civil, Ground, Placement, Standing, UNKNOWN_COUNTS_AFTER_MS},
     rules::{Step, Subject, When},

@@ -31,7 +31,6 @@ pub use self::{
     event::{Answered, Decision, Event, JoinRefused, KeptBecause, NodeKeys, SenderKeys},
     passing::next_deadline,
     state::{Delta, State},
-    steps::{reach, repeat_ms},
 };
 use crate::{
     alert::{Alert, AlertKey, Message, Source},
