@@ -16,6 +16,7 @@ mod operators;
 mod passing;
 pub mod state;
 mod steps;
+mod supposed;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,7 @@ use std::{borrow::Borrow, collections::BTreeMap, iter, ops::Bound, sync::Arc};
 
 use serde_json::{Value, json};
 
-pub(crate) use self::steps::LOOKED_AT_MS;
+pub(crate) use self::supposed::Supposed;
 pub use self::{
     alerts::subject,
     event::{Answered, Decision, Event, JoinRefused, KeptBecause, NodeKeys, SenderKeys},
@@ -68,6 +69,7 @@ pub fn step(state: &State, delta: &mut Delta, ground: &Ground, event: Event, now
         delta,
         ground,
         rules: &ground.rules,
+        supposed: None,
         now,
         outcome: Outcome::default(),
     };
@@ -80,6 +82,8 @@ struct Step<'a> {
     delta: &'a mut Delta,
     ground: &'a Ground,
     rules: &'a Arc<Rules>,
+    /// An alert that nobody reported: the engine has none.
+    supposed: Option<&'a Supposed<'a>>,
     now: Now,
     outcome: Outcome,
 }

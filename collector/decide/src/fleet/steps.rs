@@ -21,7 +21,7 @@ use vigie_core::{
 };
 
 /// How often it is looked whether the next step should wake somebody, while the alert is one for which nobody is woken.
-pub(crate) const LOOKED_AT_MS: u64 = 60_000;
+const LOOKED_AT_MS: u64 = 60_000;
 
 impl Told {
     pub(super) fn of(status: Status) -> Self {
