@@ -45,6 +45,7 @@ use vigie_core::{
 use vigie_decide::{
     alert::{AlertKey, Body, BuiltIn, Message, Notice, Telling, message_key},
     destination::Destination,
+    escalation,
     fleet::{
         self, Answered, ClockEvent, DeliveryEvent, Delta, Event, HandInEvent, JoinRefused,
         MembershipEvent, Outcome, State, TroubleEvent, state::Node,
@@ -991,7 +992,7 @@ impl<S: Store> Engine<S> {
             let steps = ground.rules.receivers.get(receiver);
             let first = steps.and_then(|receiver| receiver.steps.first());
             let to = match first {
-                Some(step) => fleet::reach(ground, step, 0, now.wall).0,
+                Some(step) => escalation::reach(ground, step, 0, now.wall).0,
                 None => vec![Destination::Receiver(receiver.clone())],
             };
             to.into_iter().map(move |to| (receiver, to))

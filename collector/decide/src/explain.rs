@@ -1,22 +1,24 @@
 //! What would happen to an alert at a moment, told without doing it: by the same code that does it.
 //!
-//! Where an alert belongs is [`Ground::place`]'s, whom a step reaches is [`reach`]'s, when it is told again is
-//! [`repeat_ms`]'s: the engine acts on their answers, this strings them together over the hours to come, for an alert that
-//! nobody acknowledges and that stays as it is. A test lets the engine do what is explained here, ten thousand times.
+//! The alert is supposed in a fleet of which nothing else is known, the engine's decisions are taken for it at each instant
+//! that may bring something, and what they say is read. Nobody acknowledges it, it stays as it is, and windows of maintenance
+//! are said and not applied. A test compares it with what the engine does once a node reports it, ten thousand times.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 
 use crate::{
+    alert::{Notice, Told},
     destination::Destination,
-    fleet::{LOOKED_AT_MS, reach, repeat_ms},
+    escalation::repeat_ms,
+    fleet::{Decision, Delta, State, Supposed, next_deadline},
     mute::Place,
     routing::{Case, Civil, Ground, Placement, Standing, UNKNOWN_COUNTS_AFTER_MS},
-    rules::{Step, Subject, When},
+    rules::{Subject, When},
 };
 use vigie_core::{
     id::{MaintenanceName, PersonName, ReceiverName},
     status::{Family, Status},
-    time::Wall,
+    time::{Elapsed, Now, Wall},
 };
 
 /// How far is looked ahead for who is told later: until the same time of the next day every team has come and gone.
@@ -128,66 +130,47 @@ pub fn explain(ground: &Ground, asked: &Asked) -> Explanation {
     explained(ground, asked, AHEAD_MS)
 }
 
-/// As [`explain`], without looking ahead: for whoever asks of many instants.
+/// As [`explain`], without looking ahead.
 pub(crate) fn at_once(ground: &Ground, asked: &Asked) -> Explanation {
     explained(ground, asked, 0)
 }
 
 fn explained(ground: &Ground, asked: &Asked, ahead_ms: i64) -> Explanation {
-    let mut course = Course {
-        ground,
-        asked,
-        ahead_ms,
-        known: BTreeSet::new(),
-        held: BTreeMap::new(),
-    };
-    let counts_at = course.counts_at();
+    let (counts_at, end) = (asked.counts_at(ground), asked.at.plus_ms(ahead_ms));
     let muted = [asked.at, counts_at]
         .into_iter()
-        .find_map(|at| course.window_at(at));
-    let (mut told_now, mut placement) = course.passes(asked.at);
-    for at in course.moments(asked.at, counts_at) {
-        let (told, placed) = course.passes(at);
-        told_now.extend(told);
-        placement = placed;
-    }
-    let held: Vec<_> = placement
-        .hold
-        .iter()
-        .chain(course.held.keys())
-        .filter_map(|receiver| Some((receiver.clone(), *course.held.get(receiver)?)))
-        .collect();
-    let held = without_repetition(held);
-    let mut steps: Vec<Planned> = told_now
-        .iter()
-        .flat_map(|first| course.steps_of(&first.receiver, first.at))
-        .collect();
+        .find_map(|at| asked.window_at(ground, at));
+    let quiet_from = edges(ground, counts_at, end)
+        .filter(|_| muted.is_none())
+        .find_map(|at| Some((asked.window_at(ground, at)?.0, at)));
+    let placement = asked.place(ground, counts_at);
+    let mut course = Course::begins(ground, asked, ahead_ms);
+    course.goes_on_until(counts_at);
+    let held = course.held(&placement.hold);
+    let told_at_once = course.told.len();
+    course.goes_on_until(end);
+    let last_told = course.told.last().map_or(asked.at, |later| later.told.at);
+    course.goes_on_until(last_told.plus_ms(ahead_ms));
+    let mut told_now = course.told;
+    let mut later = told_now.split_off(told_at_once);
+    let quiet_at = quiet_from.as_ref().map_or(Wall(i64::MAX), |(_, at)| *at);
+    later.retain(|Later { told, .. }| muted.is_none() && told.at <= end && told.at < quiet_at);
+    let (told_now, steps): (Vec<First>, Vec<Vec<Planned>>) = told_now
+        .into_iter()
+        .map(|told| (told.told, told.steps))
+        .unzip();
+    let mut steps = steps.concat();
     steps.sort_by_key(|planned| planned.at);
-    let calendar = calendar_of(ground, &placement, counts_at);
-    let (mut later, mut quiet_from) = (Vec::new(), None);
-    if muted.is_none() {
-        for at in course.moments(counts_at, asked.at.plus_ms(ahead_ms)) {
-            if let Some((window, _)) = course.window_at(at) {
-                quiet_from = Some((window, at));
-                break;
-            }
-            let (told, _) = course.passes(at);
-            later.extend(told.into_iter().map(|told| Later {
-                steps: course.steps_of(&told.receiver, told.at),
-                told,
-            }));
-        }
-    }
     Explanation {
         route: placement.route,
-        calendar,
+        calendar: calendar_of(ground, &placement, counts_at),
         muted,
         told_now,
         steps,
         held,
         later,
         quiet_from,
-        counts_after_ms: u64::try_from(counts_at.0.saturating_sub(asked.at.0)).unwrap_or(0),
+        counts_after_ms: ms_between(asked.at, counts_at),
     }
 }
 
@@ -209,288 +192,218 @@ fn calendar_of(ground: &Ground, placement: &Placement, at: Wall) -> Option<Stand
     ground.standing(calendar?, at)
 }
 
-fn without_repetition<T: PartialEq>(list: Vec<T>) -> Vec<T> {
-    let mut kept = Vec::with_capacity(list.len());
-    for item in list {
-        if !kept.contains(&item) {
-            kept.push(item);
-        }
-    }
-    kept
-}
-
-/// An alert on its way through the hours.
-struct Course<'a> {
-    ground: &'a Ground,
-    asked: &'a Asked,
-    /// How far is looked ahead.
-    ahead_ms: i64,
-    /// Who has been told, at once or by a digest.
-    known: BTreeSet<ReceiverName>,
-    /// For whom it waits, and until when.
-    held: BTreeMap<ReceiverName, Wall>,
-}
-
-impl Course<'_> {
-    fn place(&self, at: Wall) -> Placement {
-        let is_new = self.asked.status == Status::Unknown && at < self.settles_at();
-        self.place_as(at, is_new)
+impl Asked {
+    /// Where it belongs at an instant.
+    pub(crate) fn place(&self, ground: &Ground, at: Wall) -> Placement {
+        let is_newly_unknown = self.status == Status::Unknown && at < self.settles_at();
+        self.place_as(ground, at, is_newly_unknown)
     }
 
-    fn place_as(&self, at: Wall, is_newly_unknown: bool) -> Placement {
+    fn place_as(&self, ground: &Ground, at: Wall, is_newly_unknown: bool) -> Placement {
         let case = Case {
-            subject: &self.asked.subject,
-            node: &self.asked.node,
-            family: self.asked.family,
-            status: self.asked.status,
+            subject: &self.subject,
+            node: &self.node,
+            family: self.family,
+            status: self.status,
             is_newly_unknown,
         };
-        self.ground.place(case, civil(at))
+        ground.place(case, civil(at))
     }
 
     /// When not knowing has lasted.
     fn settles_at(&self) -> Wall {
-        self.asked.at.plus_ms(UNKNOWN_COUNTS_AFTER_MS.cast_signed())
+        self.at.plus_ms(UNKNOWN_COUNTS_AFTER_MS.cast_signed())
     }
 
     /// From when on the alert counts for every route; at once where that makes no difference.
-    fn counts_at(&self) -> Wall {
-        let (at, settles_at) = (self.asked.at, self.settles_at());
-        let matters = |at: &Wall| self.place_as(*at, true) != self.place_as(*at, false);
-        let waits = self.asked.status == Status::Unknown
-            && (matters(&at) || self.moments(at, settles_at).iter().any(matters));
+    fn counts_at(&self, ground: &Ground) -> Wall {
+        let (at, settles_at) = (self.at, self.settles_at());
+        let matters = |at| self.place_as(ground, at, true) != self.place_as(ground, at, false);
+        let mut moments = iter::once(at).chain(edges(ground, at, settles_at));
+        let waits = self.status == Status::Unknown && moments.any(matters);
         if waits { settles_at } else { at }
     }
 
-    /// The instants after `from`, up to `to`, at which something may change: edges, and `to` itself.
-    fn moments(&self, from: Wall, to: Wall) -> Vec<Wall> {
-        let mut moments = Vec::new();
-        let mut at = from;
-        while at < to {
-            at = self.ground.next_edge(at).unwrap_or(to).min(to);
-            moments.push(at);
-        }
-        moments
-    }
-
     /// The window of maintenance that keeps the alert quiet, and when that one ends.
-    fn window_at(&self, at: Wall) -> Option<(MaintenanceName, Option<Wall>)> {
-        let is_there = |place: &Place| place.covers(&self.asked.node, &self.asked.subject.groups);
-        let name = self
-            .ground
-            .window_over(self.asked.family, false, civil(at), is_there)?;
-        let ends = self.ground.rules.maintenance.get(name).and_then(|window| {
-            let zone = self.ground.zones.find(window.window.time_zone())?;
+    fn window_at(&self, ground: &Ground, at: Wall) -> Option<(MaintenanceName, Option<Wall>)> {
+        let is_there = |place: &Place| place.covers(&self.node, &self.subject.groups);
+        let name = ground.window_over(self.family, false, civil(at), is_there)?;
+        let ends = ground.rules.maintenance.get(name).and_then(|window| {
+            let zone = ground.zones.find(window.window.time_zone())?;
             window.window.next_edge(zone, at)
         });
         Some((name.clone(), ends))
     }
+}
 
-    /// What an instant brings: who is told for the first time, and where the alert belongs.
-    fn passes(&mut self, at: Wall) -> (Vec<First>, Placement) {
-        // Digests first: what they say is told.
-        let due: Vec<ReceiverName> = self
-            .held
-            .iter()
-            .filter(|(_, until)| **until <= at)
-            .map(|(receiver, _)| receiver.clone())
-            .collect();
-        for receiver in due {
-            self.held.remove(&receiver);
-            self.known.insert(receiver);
+/// The instants after `from`, up to `to`, at which something changes by the clock on the wall.
+fn edges(ground: &Ground, from: Wall, to: Wall) -> impl Iterator<Item = Wall> {
+    iter::successors(ground.next_edge(from), |at| ground.next_edge(*at))
+        .take_while(move |at| *at <= to)
+}
+
+/// An alert on its way through the hours, in a fleet of which nothing else is known.
+struct Course<'a> {
+    ground: &'a Ground,
+    supposed: Supposed<'a>,
+    asked: &'a Asked,
+    state: State,
+    now: Now,
+    /// How far it is looked at what steps do, from when their receiver is told.
+    ahead_ms: i64,
+    /// Who was told, in order, and what their steps did.
+    told: Vec<Later>,
+}
+
+impl<'a> Course<'a> {
+    fn begins(ground: &'a Ground, asked: &'a Asked, ahead_ms: i64) -> Self {
+        let mut state = State::default();
+        state.meta.next_edge = ground.next_edge(asked.at);
+        let mut course = Self {
+            ground,
+            supposed: Supposed {
+                key: Supposed::key_on(&asked.node),
+                subject: &asked.subject,
+                family: asked.family,
+                status: asked.status,
+            },
+            asked,
+            state,
+            now: Now::default(),
+            ahead_ms,
+            told: Vec::new(),
+        };
+        course.passes(asked.at);
+        course
+    }
+
+    fn goes_on_until(&mut self, end: Wall) {
+        while let Some(at) = self.next().filter(|at| *at <= end) {
+            self.passes(at);
         }
-        let placement = self.place(at);
-        let in_digest = placement
-            .route
-            .and_then(|route| self.ground.rules.routes.get(route))
-            .map(|route| route.digest.as_slice())
-            .unwrap_or_default();
-        for receiver in &placement.hold {
-            if !self.held.contains_key(receiver)
-                && (!self.known.contains(receiver) || in_digest.contains(receiver))
-            {
-                // What would wait for no morning does not wait.
-                if let Some(until) = self.ground.next_opening(receiver, at) {
-                    self.held.insert(receiver.clone(), until);
-                }
+    }
+
+    /// The next instant that may bring a receiver or a step: not the hundreds at which the same are told again.
+    fn next(&self) -> Option<Wall> {
+        let alert = self.state.alerts.get(&self.supposed.key)?;
+        if alert.unknown_counts.is_none() && alert.told.values().all(is_over) {
+            return self.state.meta.next_edge;
+        }
+        let due = next_deadline(&self.state, self.now)?;
+        Some(self.asked.at.plus_ms(due.0.cast_signed()))
+    }
+
+    /// Lets an instant bring what it brings.
+    fn passes(&mut self, at: Wall) {
+        self.now = Now {
+            wall: at,
+            elapsed: Elapsed(ms_between(self.asked.at, at)),
+        };
+        let mut delta = Delta::default();
+        let supposed = &self.supposed;
+        let decisions = supposed.step(&self.state, &mut delta, self.ground, self.now);
+        self.state.merge(delta);
+        for decision in decisions {
+            self.note(decision);
+        }
+        for Later { steps, .. } in &mut self.told {
+            // Steps that reached nobody are begun anew at each edge. If they reach nobody again, that has been said.
+            let begun = steps.iter().rposition(|planned| planned.step == 0);
+            let begun = begun.filter(|begun| *begun > 0).unwrap_or(steps.len());
+            let mut anew = steps.iter().skip(begun);
+            if anew.all(|planned| planned.to.is_empty()) {
+                steps.truncate(begun);
             }
         }
-        let mut told = Vec::new();
-        for receiver in &placement.tell {
-            if self.known.insert(receiver.clone()) {
-                told.push(First {
-                    receiver: receiver.clone(),
+    }
+
+    /// Notes whom a decision tells for the first time, and which step it begins.
+    fn note(&mut self, decision: Decision) {
+        let (receiver, step, to, unreachable, route) = match decision {
+            Decision::Told {
+                number: NUMBER,
+                receiver,
+                to,
+                step,
+                notice,
+                route,
+                ..
+            } if notice != Notice::Again => (receiver, step, Some(to), None, route),
+            Decision::Skipped {
+                number: NUMBER,
+                receiver,
+                step,
+                person,
+            } => (receiver, step, None, person, None),
+            _ => return,
+        };
+        let (at, step) = (self.now.wall, usize::try_from(step).unwrap_or(usize::MAX));
+        let is_it = |later: &Later| later.told.receiver == receiver;
+        if !self.told.iter().any(is_it) {
+            let route = route.and_then(|route| usize::try_from(route).ok());
+            let told = First {
+                receiver: receiver.clone(),
+                at,
+                // Steps that reach nobody do not say it.
+                route: route.or_else(|| self.asked.place(self.ground, at).route),
+            };
+            let steps = Vec::new();
+            self.told.push(Later { told, steps });
+        }
+        let rules = self.ground.rules.receivers.get(&receiver);
+        let is_it = |later: &&mut Later| later.told.receiver == receiver;
+        let Some((rules, Later { told, steps })) = rules.zip(self.told.iter_mut().find(is_it))
+        else {
+            return;
+        };
+        if rules.steps.is_empty() || at > told.at.plus_ms(self.ahead_ms) {
+            return;
+        }
+        match steps.last_mut() {
+            Some(planned) if planned.at == at && planned.step == step => {
+                planned.to.extend(to);
+                planned.unreachable.extend(unreachable);
+            }
+            before => {
+                let before = before.map_or(at, |planned| planned.at);
+                steps.push(Planned {
+                    receiver,
+                    step,
                     at,
-                    route: placement.route,
+                    after_ms: ms_between(before, at),
+                    to: to.into_iter().collect(),
+                    unreachable: unreachable.into_iter().collect(),
+                    repeat_ms: repeat_ms(&rules.steps, step),
                 });
             }
         }
-        (told, placement)
     }
 
-    /// Whether steps go on at `at`: a warning wakes only where a route says so.
-    fn wakes(&self, receiver: &ReceiverName, at: Wall) -> bool {
-        matches!(self.asked.status, Status::Critical | Status::Unknown)
-            || self.place(at).tell.contains(receiver)
-    }
-
-    /// What a receiver's steps would do from `at` on.
-    fn steps_of(&self, receiver: &ReceiverName, at: Wall) -> Vec<Planned> {
-        let rules = self.ground.rules.receivers.get(receiver);
-        let mut walk = Walk {
-            course: self,
-            receiver,
-            steps: rules
-                .map(|rules| rules.steps.as_slice())
-                .unwrap_or_default(),
-            begun: Vec::new(),
-            next: None,
-            is_anybody_told: false,
-            planned: Vec::new(),
-        };
-        walk.begin_next(at);
-        walk.goes_on(at, at.plus_ms(self.ahead_ms));
-        walk.planned
-    }
-}
-
-/// The steps of one receiver, one after the other.
-struct Walk<'a> {
-    course: &'a Course<'a>,
-    receiver: &'a ReceiverName,
-    steps: &'a [Step],
-    /// When each that has begun is told again, and how often it has been told.
-    begun: Vec<(Option<Wall>, u32)>,
-    /// When the next one begins.
-    next: Option<Wall>,
-    is_anybody_told: bool,
-    planned: Vec<Planned>,
-}
-
-impl Walk<'_> {
-    /// Begins steps until one reaches somebody.
-    fn begin_next(&mut self, at: Wall) {
-        loop {
-            let index = self.begun.len();
-            let Some(step) = self.steps.get(index) else {
-                self.next = None;
-                return;
-            };
-            let (to, unreachable) = reach(self.course.ground, step, 0, at);
-            let before = self.planned.last().map_or(at, |planned| planned.at);
-            let repeat_ms = repeat_ms(self.steps, index);
-            let is_reached = !to.is_empty();
-            self.planned.push(Planned {
-                receiver: self.receiver.clone(),
-                step: index,
-                at,
-                after_ms: u64::try_from(at.0.saturating_sub(before.0)).unwrap_or(0),
-                to,
-                unreachable,
-                repeat_ms,
-            });
-            self.begun.push((repeat_ms.map(|ms| later(at, ms)), 1));
-            let next = self.steps.get(index + 1);
-            self.next = next.map(|step| later(at, step.after_ms));
-            if is_reached {
-                self.is_anybody_told = true;
-                return;
-            }
-        }
-    }
-
-    /// Lets time pass until every step has begun and somebody is told.
-    fn goes_on(&mut self, from: Wall, to: Wall) {
-        let is_over = |walk: &Self| walk.next.is_none() && walk.is_anybody_told;
-        let mut edge = None;
-        let mut at = from;
-        while !is_over(self) {
-            // Who has been told is not told anew at an edge.
-            if !self.is_anybody_told && edge.is_none_or(|edge| edge <= at) {
-                edge = self.routed_anew_after(at);
-            }
-            let again = self.begun.iter().filter_map(|(again, _)| *again);
-            let anew = edge.filter(|edge| *edge > at);
-            let Some(due) = again.chain(self.next).chain(anew).min() else {
-                return;
-            };
-            if due > to {
-                return;
-            }
-            at = due;
-            if anew == Some(at) {
-                self.is_routed_anew(at);
-            }
-            self.is_due(at);
-        }
-    }
-
-    /// The next instant at which the alert is routed anew.
-    fn routed_anew_after(&self, at: Wall) -> Option<Wall> {
-        let asked = self.course.asked;
-        let settles_at = Some(self.course.settles_at());
-        let settles_at = settles_at.filter(|_| asked.status == Status::Unknown);
-        let settles_at = settles_at.filter(|settles_at| *settles_at > at);
-        let edge = self.course.ground.next_edge(at);
-        edge.into_iter().chain(settles_at).min()
-    }
-
-    /// Steps that reached nobody are begun anew: perhaps they do now.
-    fn is_routed_anew(&mut self, at: Wall) {
-        if self.is_anybody_told || !self.course.place(at).tell.contains(self.receiver) {
-            return;
-        }
-        self.begun.clear();
-        let kept = self.planned.len();
-        self.begin_next(at);
-        if !self.is_anybody_told {
-            // The same has been said.
-            self.planned.truncate(kept);
-        }
-    }
-
-    /// What is due is told again, and the next step begins; it does not wait for one that reaches nobody any more.
-    fn is_due(&mut self, at: Wall) {
-        let is_past = |due: Option<Wall>| due.is_some_and(|due| due <= at);
-        let due: Vec<usize> = (0..)
-            .zip(&self.begun)
-            .filter(|(_, (again, _))| is_past(*again))
-            .map(|(index, _)| index)
+    /// For whom it waits, and until when; those first for whom it is held now.
+    fn held(&self, now: &[ReceiverName]) -> Vec<(ReceiverName, Wall)> {
+        let rows = self.state.held.keys();
+        let rows = rows.filter(|row| row.alert == self.supposed.key);
+        let mut held: Vec<_> = rows
+            .filter_map(|row| {
+                let due = self.state.digests.get(&row.receiver)?.due?;
+                Some((row.receiver.clone(), due))
+            })
             .collect();
-        let is_next_due = is_past(self.next);
-        let wakes = self.course.wakes(self.receiver, at);
-        for index in due {
-            let is_last = self.next.is_none() && index + 1 == self.begun.len();
-            let again = repeat_ms(self.steps, index).map(|ms| later(at, ms));
-            let mut round = 0;
-            if let Some(begun) = self.begun.get_mut(index) {
-                round = begun.1;
-                *begun = (again, begun.1 + u32::from(wakes));
-            }
-            let reaches = |index: usize| {
-                let step = self.steps.get(index);
-                step.is_some_and(|step| !reach(self.course.ground, step, round, at).0.is_empty())
-            };
-            if !wakes {
-                continue;
-            }
-            if reaches(index) || (is_last && (0..index).rev().any(reaches)) {
-                self.is_anybody_told = true;
-            } else if self.next.is_some() {
-                self.begin_next(at);
-            }
-        }
-        if is_next_due && wakes {
-            self.begin_next(at);
-        } else if is_next_due {
-            let next = self.steps.get(self.begun.len());
-            self.next = next.map(|step| later(at, step.after_ms.max(LOOKED_AT_MS)));
-        }
+        held.sort_by_key(|(receiver, _)| {
+            let place = now.iter().position(|one| one == receiver);
+            place.unwrap_or(usize::MAX)
+        });
+        held
     }
 }
 
-const fn later(at: Wall, ms: u64) -> Wall {
-    Wall(at.0.saturating_add_unsigned(ms))
+/// Whether no step will begin any more: all have, and somebody was reached.
+fn is_over(told: &Told) -> bool {
+    told.progress.next.is_none() && !told.to.is_empty()
+}
+
+fn ms_between(from: Wall, to: Wall) -> u64 {
+    u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0)
 }
 
 const fn civil(at: Wall) -> Civil {
@@ -499,6 +412,9 @@ const fn civil(at: Wall) -> Civil {
         is_in_doubt: false,
     }
 }
+
+/// The number of the first alert of a fleet.
+const NUMBER: u64 = 1;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -4,9 +4,10 @@
 //!
 //! An event comes in ([`fleet`]): a line or a contact that a node handed in, an absence that [`presence`] noticed, an
 //! alert that a sender posted ([`sender_alert`]), an operator's word, a deadline. It opens, changes or ends an [`alert`].
-//! Whom that concerns follows from the [`rules`], by [`routing`]: which [`calendar`] is open, who is on call ([`rota`]),
-//! what keeps it quiet ([`mute`]), what waits for a morning ([`held`]), and which [`destination`] a message goes to. What
-//! would happen at another hour is [`explain`]'s, hours at which nobody could be told are [`coverage`]'s.
+//! Whom that concerns follows from the [`rules`], by [`routing`]: which [`calendar`] is open, who is on call ([`rota`])
+//! and comes after whom ([`escalation`]), what keeps it quiet ([`mute`]), what waits for a morning ([`held`]), and which
+//! [`destination`] a message goes to. What would happen at another hour is [`explain`]'s, hours at which nobody could be told
+//! are [`coverage`]'s.
 //!
 //! What is known, for whoever shows it, is a [`view`].
 //!
@@ -17,6 +18,7 @@ pub mod calendar;
 mod civil;
 pub mod coverage;
 pub mod destination;
+pub mod escalation;
 pub mod explain;
 pub mod fleet;
 pub mod held;

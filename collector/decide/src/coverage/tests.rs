@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::*;
 use crate::{
+    escalation::reach,
     explain::tests::{Dice, at, example, random},
-    fleet::reach,
     routing::{Case, Civil},
     rules::{Person, When},
 };

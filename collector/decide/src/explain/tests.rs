@@ -1,6 +1,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use jiff::{
     civil::{Date, DateTime},
@@ -9,11 +12,12 @@ use jiff::{
 
 use super::*;
 use crate::{
-    alert::{AlertKey, Notice},
+    alert::AlertKey,
     calendar::{
         Calendar, Why,
         holidays::{Holiday, HolidaySet, Territory},
     },
+    escalation::reach,
     fleet::{
         ClockEvent, Decision, Delta, Event, HandInEvent, NodeKeys, State, next_deadline,
         state::{Node, NodePlan},
@@ -31,7 +35,6 @@ use vigie_core::{
     plan::{Plan, PlannedCheck},
     reason::availability,
     status::{Criticality, Environment, Need, Needs},
-    time::{Elapsed, Now},
 };
 
 const MINUTE: u64 = 60_000;
@@ -683,16 +686,9 @@ fn compare(ground: &Ground, fleet: &State, question: &Question, seen: &mut Seen)
     if explanation.muted.is_some() {
         seen.muted += 1;
         engine.runs_until(end);
-        let course = Course {
-            ground,
-            asked: &asked,
-            ahead_ms: 0,
-            known: BTreeSet::new(),
-            held: BTreeMap::new(),
-        };
         for (at, ..) in &engine.told {
             assert!(
-                course.window_at(*at).is_none(),
+                asked.window_at(ground, *at).is_none(),
                 "told while muted: {}",
                 context()
             );
@@ -726,12 +722,10 @@ fn compare(ground: &Ground, fleet: &State, question: &Question, seen: &mut Seen)
     engine.runs_until(end);
     let is_in = |at: Wall| at <= end && at < quiet_at;
     let (mut expected, mut expected_again) = (Vec::new(), Vec::new());
-    let course = Course {
-        ground,
-        asked: &asked,
-        ahead_ms: 0,
-        known: BTreeSet::new(),
-        held: BTreeMap::new(),
+    // A warning wakes only where a route says so.
+    let wakes = |receiver: &ReceiverName, at: Wall| {
+        matches!(asked.status, Status::Critical | Status::Unknown)
+            || asked.place(ground, at).tell.contains(receiver)
     };
     let later = explanation.later.iter();
     let firsts = explanation
@@ -767,7 +761,7 @@ fn compare(ground: &Ground, fleet: &State, question: &Question, seen: &mut Seen)
             if !is_in(again) {
                 break;
             }
-            if course.wakes(&planned.receiver, again) {
+            if wakes(&planned.receiver, again) {
                 let rule = &ground.rules.receivers[&planned.receiver].steps[planned.step];
                 let reached = reach(ground, rule, round, again).0;
                 if reached.is_empty() {
@@ -864,6 +858,27 @@ fn what_is_explained_is_what_the_engine_then_does_3() {
 #[test]
 fn what_is_explained_is_what_the_engine_then_does_4() {
     explained_is_done(4);
+}
+
+/// Old routes and new ones in one instant: what is unknown counts in the very moment at which a team comes or goes.
+#[test]
+fn what_counts_at_an_edge_is_explained_as_it_is_done() {
+    let mut dice = Dice(5);
+    let (mut seen, fleet) = (Seen::default(), fleet());
+    for _ in 0..100 {
+        let ground = random(&mut dice);
+        let mut edge = at("2026-12-23 12:00");
+        for _ in 0..8 {
+            edge = ground.next_edge(edge).unwrap();
+            let question = Question {
+                status: Status::Unknown,
+                at: edge.plus_ms(-UNKNOWN_COUNTS_AFTER_MS.cast_signed()),
+                ..question(&mut dice)
+            };
+            compare(&ground, &fleet, &question, &mut seen);
+        }
+    }
+    assert!(seen.told > 100 && seen.waits > 100, "{seen:?}");
 }
 
 fn asked(ground: &Ground, service: &str, family: Family, status: Status, text: &str) -> Asked {
@@ -1008,6 +1023,77 @@ fn a_window_of_maintenance_is_said_and_so_is_one_that_begins_meanwhile() {
         before.quiet_from,
         Some(("correctifs".parse().unwrap(), at("2026-12-08 22:00")))
     );
+}
+
+#[test]
+fn steps_that_reach_nobody_are_said_once_until_they_reach_somebody() {
+    let mut ground = example();
+    let mut rules = (*ground.rules).clone();
+    let nobody = Person {
+        channels: Vec::new(),
+    };
+    // On call until Monday at 08:30.
+    rules.people.insert("jb".parse().unwrap(), nobody);
+    let receiver: ReceiverName = "astreinte".parse().unwrap();
+    rules
+        .receivers
+        .get_mut(&receiver)
+        .unwrap()
+        .steps
+        .truncate(1);
+    let early = calendar(&["Mon 05:00-06:00"], &[]);
+    rules.calendars.insert("early".parse().unwrap(), early);
+    rules.routes = vec![Route {
+        notify: vec![receiver],
+        ..Route::default()
+    }];
+    ground.rules = Arc::new(rules);
+    let on = |text| {
+        let (family, status) = (Family::Availability, Status::Critical);
+        let explanation = explain(
+            &ground,
+            &asked(&ground, "dossier-patient", family, status, text),
+        );
+        assert_eq!(told(&explanation), ["astreinte"]);
+        assert_eq!(explanation.told_now[0].route, Some(0));
+        let steps = explanation.steps.iter();
+        let said = steps.map(|step| (step.at, step.unreachable.len(), step.to.len()));
+        said.collect::<Vec<_>>()
+    };
+    let (night, handoff) = (at("2026-12-07 03:00"), at("2026-12-07 08:30"));
+    assert_eq!(on("2026-12-07 03:00"), [(night, 1, 0), (handoff, 0, 1)]);
+    // Nobody for more than a day.
+    assert_eq!(on("2026-12-05 03:00"), [(at("2026-12-05 03:00"), 1, 0)]);
+}
+
+#[test]
+fn a_route_that_names_a_node_takes_what_is_asked_of_that_node_alone() {
+    let mut ground = example();
+    let mut rules = (*ground.rules).clone();
+    let mut named = rules.routes[2].clone();
+    named.matches.node = names(&["db-01"]).into_iter().collect();
+    rules.routes.insert(0, named);
+    ground.rules = Arc::new(rules);
+    let (family, status) = (Family::Availability, Status::Critical);
+    let mut asked = asked(
+        &ground,
+        "dossier-patient",
+        family,
+        status,
+        "2026-11-25 23:00",
+    );
+    for (node, route, receivers) in [
+        ("", 1, vec!["astreinte"]),
+        ("app-01", 1, vec!["astreinte"]),
+        ("no name of a node", 1, vec!["astreinte"]),
+        ("db-01", 0, vec![]),
+    ] {
+        asked.node = node.to_owned();
+        let explanation = explain(&ground, &asked);
+        assert_eq!(explanation.route, Some(route), "{node}");
+        assert_eq!(told(&explanation), receivers, "{node}");
+        assert_eq!(explanation.held.len(), 1, "{node}");
+    }
 }
 
 /// Worse, or as bad.

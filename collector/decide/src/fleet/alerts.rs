@@ -222,6 +222,9 @@ impl Step<'_> {
 
     /// What routes see of an alert.
     pub(super) fn subject_of(&self, key: &AlertKey, alert: &Alert) -> Subject {
+        if let Some(supposed) = self.supposed(key) {
+            return supposed.subject.clone();
+        }
         let plan = key.node_name().and_then(|node| self.plan(node));
         subject(self.rules, plan, key, alert)
     }

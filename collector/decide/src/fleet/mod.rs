@@ -18,6 +18,7 @@ mod operators;
 mod passing;
 pub mod state;
 mod steps;
+mod supposed;
 mod telling;
 #[cfg(test)]
 mod tests;
@@ -28,7 +29,7 @@ use std::{borrow::Borrow, collections::BTreeMap, iter, ops::Bound, sync::Arc};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-pub(crate) use self::steps::LOOKED_AT_MS;
+pub(crate) use self::supposed::Supposed;
 pub use self::{
     alerts::subject,
     event::{
@@ -37,7 +38,6 @@ pub use self::{
     },
     passing::next_deadline,
     state::{Delta, State},
-    steps::{reach, repeat_ms},
 };
 use crate::{
     alert::{Alert, AlertKey, Message, Source},
@@ -75,6 +75,7 @@ pub fn step(state: &State, delta: &mut Delta, ground: &Ground, event: Event, now
         delta,
         ground,
         rules: &ground.rules,
+        supposed: None,
         now,
         outcome: Outcome::default(),
     };
@@ -87,6 +88,8 @@ struct Step<'a> {
     delta: &'a mut Delta,
     ground: &'a Ground,
     rules: &'a Arc<Rules>,
+    /// An alert that nobody reported: the engine has none.
+    supposed: Option<&'a Supposed<'a>>,
     now: Now,
     outcome: Outcome,
 }

@@ -124,7 +124,7 @@ impl Step<'_> {
         alert: &Alert,
         subject: &Subject,
     ) -> Option<MutedBy> {
-        if key.is_exercise() {
+        if key.is_exercise() || self.supposed(key).is_some() {
             return None;
         }
         let is_silence = key.is_node_silence() || key.is_site_silence();

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Decision, Step, event::UnacknowledgedBecause, steps::reach};
+use super::{Decision, Step, event::UnacknowledgedBecause};
 use crate::{
     alert::{Alert, AlertKey, Body, Ended, Message, Notice, Reached, Telling, Told, message_key},
     destination::Destination,
+    escalation::reach,
     routing::{Case, Civil, Placement},
     rules::Subject,
 };

@@ -11,8 +11,8 @@ use super::{Basis, mute::on_the_wall};
 use crate::{
     alert::{self as open, Actor, AlertKey, Message, Notice, Source},
     destination::Destination,
+    escalation::reach,
     fleet,
-    fleet::reach,
     mute::{MutedBy, SilenceMatch},
     routing::Ground,
     rules::Subject,
