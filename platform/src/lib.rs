@@ -5,6 +5,7 @@ pub mod atomic_file;
 pub mod clock;
 pub mod disk;
 pub mod file_watch;
+pub mod http_listener;
 pub mod process;
 pub mod pulse;
 pub mod random;
