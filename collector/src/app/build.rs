@@ -15,7 +15,7 @@ use rustix::fs::FlockOperation;
 use tokio::sync::mpsc;
 use tracing::info;
 use vigie_deliver::{Deliverer, Delivery, Report, Target, TargetError, target::Links as MakeLink};
-use vigie_platform::{clock::Clock, random};
+use vigie_platform::{clock::Clock, http_listener, random};
 
 use super::{reload::Reload, tzdata};
 use crate::{
@@ -71,7 +71,7 @@ pub(super) enum BuildError {
     #[error(transparent)]
     Tls(#[from] rustls::Error),
     #[error(transparent)]
-    Agents(#[from] accept::BindError),
+    Agents(#[from] http_listener::BindError),
     #[error(transparent)]
     Scrape(#[from] scrape::BindError),
     #[error(transparent)]

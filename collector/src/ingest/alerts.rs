@@ -44,10 +44,10 @@ use vigie_decide::{
     fleet::{Event, HandInEvent, event::SenderAlert},
     sender_alert::{Posted, Span},
 };
+use vigie_platform::http_listener::BodyTimeout;
 
 use super::{
     Ingest,
-    accept::BodyTimeout,
     authenticate::{Peer, Standing},
     senders,
 };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use vigie_core::{digest::Digest, id::NodeName, remote_write::Sample};
+use vigie_platform::http_listener::BodyTimeout;
 
 use super::{
     fixture::{
@@ -11,10 +12,7 @@ use super::{
     },
     *,
 };
-use crate::{
-    ingest::accept::BodyTimeout,
-    store::{SqliteStore, Store as _},
-};
+use crate::store::{SqliteStore, Store as _};
 
 const UP: [(&str, &str); 2] = [("__name__", "up"), ("job", "a")];
 
