@@ -1,4 +1,4 @@
-//! What a listener for metrics demands of those who read them, and the listener that demands it.
+//! What a port for metrics demands of those who read them, and how it is served to them.
 //!
 //! Metrics of a hospital's servers say what runs where and what is broken: nobody reads them over a network without
 //! proving who they are. So on the loopback address nothing is demanded unless the settings say so; elsewhere a listener
@@ -13,17 +13,18 @@
 //! bearer_file      = "/etc/vigie/secrets/scrape"      # … and of this token, mode 0600
 //! ```
 //!
-//! Owns the reading and the judging of that section, TLS handshakes with their deadline, and the comparison of tokens.
-//! HTTP is the caller's: it hands over the `Authorization` header of **every** request and answers 401 with [`CHALLENGE`]
-//! if that does not do. Files are read when settings are read, so that `check-config` finds what is wrong with them, a
-//! reload takes up new ones, and a refused reload leaves the old ones in force.
+//! Owns the reading and the judging of that section, the comparison of tokens, and who may speak on a [listener](Listener)
+//! under a guard that may be replaced. What is answered to those who may is the caller's. Files are read when settings are
+//! read, so that `check-config` finds what is wrong with them, a reload takes up new ones, and a refused reload leaves the
+//! old ones in force.
 //!
-//! It must never let a connection or a request pass because something could not be judged. Dropping the listener ends
-//! its handshakes; connections that were handed out belong to the caller.
+//! It must never let a connection or a request pass because something could not be judged.
 
 use std::{
     error::Error,
-    fmt, io,
+    fmt,
+    future::pending,
+    io,
     net::SocketAddr,
     pin::Pin,
     sync::Arc,
@@ -31,6 +32,8 @@ use std::{
     time::Duration,
 };
 
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Body;
 use rustls::{
     RootCertStore, ServerConfig,
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
@@ -48,6 +51,9 @@ use tracing::{debug, warn};
 use vigie_core::digest::Digest;
 
 use crate::{
+    http_listener::{
+        Admitted, BodyError, Bounds, Excess, Listener, Refused, RequestBody, Requests, Terms,
+    },
     settings_file::{Complaint, SecretFile, Section},
     tls::{self, HotCredential, SecretKey, TlsError},
 };
@@ -64,11 +70,11 @@ const TOKEN_LEN_MAX: usize = 1024;
 /// How long a TLS handshake may take: two round trips, even on a bad line.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Handshakes at a time. Scrapers are few; more are somebody who knocks without a key.
-const HANDSHAKES_MAX: usize = 16;
-
 /// How long to wait after an error of accepting, such as too many open files, which does not pass at once.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Handshakes at a time. Scrapers are few; more are somebody who knocks without a key.
+const HANDSHAKES_MAX: usize = 16;
 
 /// What a listener for metrics demands. Two are equal if they were read from the same certificates, key and token.
 #[derive(Clone)]
@@ -337,6 +343,92 @@ fn server_config(
     config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
+}
+
+/// What connections for metrics may cost, `speaking_max` of them beside those that are shaking hands. A request here has no
+/// body and is a few hundred bytes long.
+#[must_use]
+pub const fn bounds(speaking_max: usize, age_max: Duration) -> Bounds {
+    Bounds {
+        // The rest wait in the kernel: a scraper has time.
+        connections_max: speaking_max + HANDSHAKES_MAX,
+        excess: Excess::Waits,
+        handshakes_max: HANDSHAKES_MAX,
+        // Two round trips, even on a bad line.
+        handshake_timeout: Duration::from_secs(5),
+        // To say what it wants.
+        idle_timeout: Duration::from_secs(5),
+        body_timeout: age_max,
+        // A scraper that keeps its connection alive comes back, one that hangs is gone.
+        age_max,
+        finish_timeout: Duration::ZERO,
+        // A page may be read slowly.
+        close_timeout: age_max,
+        // It is dropped at shutdown, not stopped.
+        drain_timeout: Duration::ZERO,
+        requests: Requests::Many,
+        // hyper's smallest.
+        buffer_len_max: 8 * 1024,
+        // What hyper takes by itself.
+        headers_max: 100,
+        accept_pause: Duration::from_secs(1),
+    }
+}
+
+/// Lets `service` answer whoever shows what the guard in force demands, until dropped. When another guard comes into force,
+/// requests are judged by it at once, and connections that were made under the old one end in order.
+pub async fn serve<S, F, B>(
+    listener: Listener,
+    in_force: watch::Receiver<Arc<ScrapeGuard>>,
+    service: S,
+) where
+    S: Fn(Request<RequestBody>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<BodyError>> + From<&'static str> + Send + 'static,
+{
+    let open = |_| {
+        let guard = Arc::clone(&in_force.borrow());
+        let tls = guard.tls.as_ref().map(|tls| Arc::clone(&tls.config));
+        let (in_force, service) = (in_force.clone(), service.clone());
+        Terms::new(tls, move |_| {
+            // One that began under another guard has not shown what is demanded now.
+            if !Arc::ptr_eq(&guard, &in_force.borrow()) {
+                return Err(Refused::Unproven);
+            }
+            let judged_by = in_force.clone();
+            let judged = move |request: Request<RequestBody>| {
+                let shown = request.headers().get(header::AUTHORIZATION);
+                let verdict = judged_by
+                    .borrow()
+                    .authorise(shown.map(HeaderValue::as_bytes));
+                let answer = verdict.map(|()| service(request));
+                async move {
+                    match answer {
+                        Ok(answer) => answer.await,
+                        Err(Unauthorised) => refusal(),
+                    }
+                }
+            };
+            Ok(Admitted::to(judged).until(async move { replaced(&guard, in_force).await }))
+        })
+    };
+    listener.serve(pending(), open).await;
+}
+
+fn refusal<B: From<&'static str>>() -> Response<B> {
+    let mut refusal = Response::new("a bearer token is needed\n".into());
+    *refusal.status_mut() = StatusCode::UNAUTHORIZED;
+    for (name, value) in [
+        (header::WWW_AUTHENTICATE, CHALLENGE),
+        // Who does not have the token does not keep a connection from those who do.
+        (header::CONNECTION, "close"),
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+    ] {
+        refusal
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    refusal
 }
 
 /// A listener that hands out only connections which have shown what the guard in force demands of a connection.
