@@ -20,17 +20,7 @@
 //!
 //! It must never let a connection or a request pass because something could not be judged.
 
-use std::{
-    error::Error,
-    fmt,
-    future::pending,
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{error::Error, fmt, future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Body;
@@ -39,15 +29,7 @@ use rustls::{
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use rustls_pki_types::CertificateDer;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task::JoinSet,
-    time::timeout,
-};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tracing::{debug, warn};
+use tokio::sync::watch;
 use vigie_core::digest::Digest;
 
 use crate::{
@@ -66,12 +48,6 @@ const TOKEN_LEN_MIN: usize = 16;
 
 /// A token travels in a header, and the smallest buffers for those hold 8 KiB.
 const TOKEN_LEN_MAX: usize = 1024;
-
-/// How long a TLS handshake may take: two round trips, even on a bad line.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long to wait after an error of accepting, such as too many open files, which does not pass at once.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Handshakes at a time. Scrapers are few; more are somebody who knocks without a key.
 const HANDSHAKES_MAX: usize = 16;
@@ -409,10 +385,17 @@ pub async fn serve<S, F, B>(
                     }
                 }
             };
-            Ok(Admitted::to(judged).until(async move { replaced(&guard, in_force).await }))
+            Ok(Admitted::to(judged).until(replaced(guard, in_force)))
         })
     };
     listener.serve(pending(), open).await;
+}
+
+/// Returns when another guard than `guard` is in force, or nobody can change it any more: the port is gone.
+async fn replaced(guard: Arc<ScrapeGuard>, mut in_force: watch::Receiver<Arc<ScrapeGuard>>) {
+    let _ = in_force
+        .wait_for(|current| !Arc::ptr_eq(current, &guard))
+        .await;
 }
 
 fn refusal<B: From<&'static str>>() -> Response<B> {
@@ -429,184 +412,6 @@ fn refusal<B: From<&'static str>>() -> Response<B> {
             .insert(name, HeaderValue::from_static(value));
     }
     refusal
-}
-
-/// A listener that hands out only connections which have shown what the guard in force demands of a connection.
-pub struct GuardedListener {
-    listener: TcpListener,
-    guard: watch::Receiver<Arc<ScrapeGuard>>,
-    handshakes: JoinSet<Option<Accepted>>,
-}
-
-/// A connection that may speak. What its requests must show, the guard in force says at each of them.
-pub struct Accepted {
-    /// What to speak HTTP/1.1 over.
-    pub stream: GuardedStream,
-    /// Who speaks.
-    pub peer: SocketAddr,
-    /// What was demanded of it. When another guard comes into force, the connection should end: see
-    /// [`replaced`].
-    pub guard: Arc<ScrapeGuard>,
-}
-
-impl GuardedListener {
-    /// Guards `listener` by what stands in `guard` at each moment. The sender may replace it.
-    #[must_use]
-    pub fn new(listener: TcpListener, guard: watch::Receiver<Arc<ScrapeGuard>>) -> Self {
-        Self {
-            listener,
-            guard,
-            handshakes: JoinSet::new(),
-        }
-    }
-
-    /// The guard in force, to be looked at for each request.
-    #[must_use]
-    pub fn guard(&self) -> watch::Receiver<Arc<ScrapeGuard>> {
-        self.guard.clone()
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// The next connection that may speak. Never waits for a single peer: handshakes run beside each other, each with a
-    /// deadline. Cancel-safe. Errors of accepting are logged and waited out.
-    pub async fn accept(&mut self) -> Accepted {
-        loop {
-            tokio::select! {
-                Some(ended) = self.handshakes.join_next() => {
-                    // One that began under another guard has not shown what is demanded now.
-                    if let Ok(Some(accepted)) = ended
-                        && Arc::ptr_eq(&accepted.guard, &self.guard.borrow())
-                    {
-                        return accepted;
-                    }
-                }
-                incoming = self.listener.accept(), if self.handshakes.len() < HANDSHAKES_MAX => match incoming {
-                    Ok((stream, peer)) => {
-                        let guard = Arc::clone(&self.guard.borrow());
-                        match &guard.tls {
-                            None => {
-                                let stream = GuardedStream::Plain(stream);
-                                return Accepted { stream, peer, guard };
-                            }
-                            Some(tls) => {
-                                let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
-                                self.handshakes.spawn(shake_hands(acceptor, stream, peer, guard));
-                            }
-                        }
-                    }
-                    Err(error) => {
-                        warn!(%error, "cannot accept a connection for metrics");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-        }
-    }
-}
-
-async fn shake_hands(
-    acceptor: TlsAcceptor,
-    stream: TcpStream,
-    peer: SocketAddr,
-    guard: Arc<ScrapeGuard>,
-) -> Option<Accepted> {
-    match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Some(Accepted {
-            stream: GuardedStream::Tls(Box::new(stream)),
-            peer,
-            guard,
-        }),
-        // Not a warning: whoever reaches the port could fill the log.
-        Ok(Err(error)) => {
-            debug!(%peer, %error, "a TLS handshake for metrics failed");
-            None
-        }
-        Err(_) => {
-            debug!(%peer, "a TLS handshake for metrics took too long");
-            None
-        }
-    }
-}
-
-/// Returns when another guard than `guard` is in force, or none any more.
-pub async fn replaced(guard: &Arc<ScrapeGuard>, mut in_force: watch::Receiver<Arc<ScrapeGuard>>) {
-    // An error says that nobody can change it any more: the listener is gone.
-    let _ = in_force
-        .wait_for(|current| !Arc::ptr_eq(current, guard))
-        .await;
-}
-
-/// The bytes of a connection for metrics.
-pub enum GuardedStream {
-    /// Nothing between.
-    Plain(TcpStream),
-    /// TLS between.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for GuardedStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for GuardedStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
 }
 
 #[cfg(test)]
