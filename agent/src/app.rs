@@ -11,14 +11,14 @@
 use std::{ffi::OsString, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use tokio::{
-    net::{TcpListener, UnixListener},
+    net::UnixListener,
     sync::{oneshot, watch},
     task::AbortHandle,
 };
 use vigie_core::time::Wall;
 use vigie_platform::{
-    clock::Clock, disk::Disk, file_watch::FileWatch, process::Systemd, scrape_guard::ScrapeGuard,
-    supervise::Supervisor, telemetry::Telemetry,
+    clock::Clock, disk::Disk, file_watch::FileWatch, http_listener::Listener, process::Systemd,
+    scrape_guard::ScrapeGuard, supervise::Supervisor, telemetry::Telemetry,
 };
 
 use crate::{
@@ -72,7 +72,7 @@ pub struct App {
     runner: Runner,
     runner_handle: RunnerHandle,
     metrics: Arc<Metrics>,
-    metrics_listener: Option<(SocketAddr, TcpListener)>,
+    metrics_listener: Option<(SocketAddr, Listener)>,
     /// What those must show who read the metrics.
     scrape: Arc<ScrapeGuard>,
     admin_listener: UnixListener,

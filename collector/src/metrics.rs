@@ -154,25 +154,25 @@ pub fn text(sources: &Sources, fleet: Option<&Fleet>) -> prometheus::Result<Vec<
             ("unavailable", &requests.unavailable),
         ],
     )?;
-    let door = &sources.door;
+    let connections = &sources.door.connections;
     page.counters(
         "vigie_connections_total",
         "Connections of nodes by what became of them",
         "result",
         &[
-            ("accepted", &door.accepted),
-            ("refused", &door.refused),
-            ("handshake_failed", &door.handshake_failed),
-            ("handshake_timeout", &door.handshake_timeout),
-            ("certificate_required", &door.certificate_required),
-            ("body_timeout", &door.body_timeout),
-            ("accept_failed", &door.accept_failed),
+            ("accepted", &connections.accepted),
+            ("refused", &connections.refused),
+            ("handshake_failed", &connections.handshake_failed),
+            ("handshake_timeout", &connections.handshake_timeout),
+            ("certificate_required", &sources.door.certificate_required),
+            ("body_timeout", &connections.body_timeout),
+            ("accept_failed", &connections.accept_failed),
         ],
     )?;
     page.gauge(
         "vigie_connections_open",
         "Connections of nodes that are open",
-        to_i64(door.open.load(Relaxed)),
+        to_i64(connections.open.load(Relaxed)),
     )?;
     let deliveries = prometheus::IntCounterVec::new(
         Opts::new(

@@ -44,7 +44,7 @@ use crate::{
 
 mod serve;
 
-pub use serve::{BindError, Guard, Port};
+pub use serve::{Guard, Port};
 
 /// The content type of the text format (Prometheus refuses a scrape without a valid one).
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod disk;
 pub mod error_chain;
 pub mod file_watch;
+pub mod http_listener;
 pub mod process;
 pub mod pulse;
 pub mod random;

@@ -1,4 +1,4 @@
-//! What a listener for metrics demands of those who read them, and the listener that demands it.
+//! What a port for metrics demands of those who read them, and how it is served to them.
 //!
 //! Metrics of a hospital's servers say what runs where and what is broken: nobody reads them over a network without
 //! proving who they are. So on the loopback address nothing is demanded unless the settings say so; elsewhere a listener
@@ -13,42 +13,30 @@
 //! bearer_file      = "/etc/vigie/secrets/scrape"      # … and of this token, mode 0600
 //! ```
 //!
-//! Owns the reading and the judging of that section, TLS handshakes with their deadline, and the comparison of tokens.
-//! HTTP is the caller's: it hands over the `Authorization` header of **every** request and answers 401 with [`CHALLENGE`]
-//! if that does not do. Files are read when settings are read, so that `check-config` finds what is wrong with them, a
-//! reload takes up new ones, and a refused reload leaves the old ones in force.
+//! Owns the reading and the judging of that section, the comparison of tokens, and who may speak on a [listener](Listener)
+//! under a guard that may be replaced. What is answered to those who may is the caller's. Files are read when settings are
+//! read, so that `check-config` finds what is wrong with them, a reload takes up new ones, and a refused reload leaves the
+//! old ones in force.
 //!
-//! It must never let a connection or a request pass because something could not be judged. Dropping the listener ends
-//! its handshakes; connections that were handed out belong to the caller.
+//! It must never let a connection or a request pass because something could not be judged.
 
-use std::{
-    error::Error,
-    fmt, io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{error::Error, fmt, future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use hyper::body::Body;
 use rustls::{
     RootCertStore, ServerConfig,
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use rustls_pki_types::CertificateDer;
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::watch,
-    task::JoinSet,
-    time::timeout,
-};
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tracing::{debug, warn};
+use tokio::sync::watch;
 use vigie_core::digest::Digest;
 
 use crate::{
     error_chain,
+    http_listener::{
+        Admitted, BodyError, Bounds, Excess, Listener, Refused, RequestBody, Requests, Terms,
+    },
     settings_file::{Complaint, SecretFile, Section},
     tls::{self, HotCredential, SecretKey, TlsError},
 };
@@ -62,14 +50,8 @@ const TOKEN_LEN_MIN: usize = 16;
 /// A token travels in a header, and the smallest buffers for those hold 8 KiB.
 const TOKEN_LEN_MAX: usize = 1024;
 
-/// How long a TLS handshake may take: two round trips, even on a bad line.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Handshakes at a time. Scrapers are few; more are somebody who knocks without a key.
 const HANDSHAKES_MAX: usize = 16;
-
-/// How long to wait after an error of accepting, such as too many open files, which does not pass at once.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// What a listener for metrics demands. Two are equal if they were read from the same certificates, key and token.
 #[derive(Clone)]
@@ -334,182 +316,97 @@ fn server_config(
     Ok(config)
 }
 
-/// A listener that hands out only connections which have shown what the guard in force demands of a connection.
-pub struct GuardedListener {
-    listener: TcpListener,
-    guard: watch::Receiver<Arc<ScrapeGuard>>,
-    handshakes: JoinSet<Option<Accepted>>,
+/// What connections for metrics may cost, `speaking_max` of them beside those that are shaking hands. A request here has no
+/// body and is a few hundred bytes long.
+#[must_use]
+pub const fn bounds(speaking_max: usize, age_max: Duration) -> Bounds {
+    Bounds {
+        // The rest wait in the kernel: a scraper has time.
+        connections_max: speaking_max + HANDSHAKES_MAX,
+        excess: Excess::Waits,
+        handshakes_max: HANDSHAKES_MAX,
+        // Two round trips, even on a bad line.
+        handshake_timeout: Duration::from_secs(5),
+        // To say what it wants.
+        idle_timeout: Duration::from_secs(5),
+        body_timeout: age_max,
+        // A scraper that keeps its connection alive comes back, one that hangs is gone.
+        age_max,
+        finish_timeout: Duration::ZERO,
+        // A page may be read slowly.
+        close_timeout: age_max,
+        // It is dropped at shutdown, not stopped.
+        drain_timeout: Duration::ZERO,
+        requests: Requests::Many,
+        // hyper's smallest.
+        buffer_len_max: 8 * 1024,
+        // What hyper takes by itself.
+        headers_max: 100,
+        accept_pause: Duration::from_secs(1),
+    }
 }
 
-/// A connection that may speak. What its requests must show, the guard in force says at each of them.
-pub struct Accepted {
-    /// What to speak HTTP/1.1 over.
-    pub stream: GuardedStream,
-    /// Who speaks.
-    pub peer: SocketAddr,
-    /// What was demanded of it. When another guard comes into force, the connection should end: see
-    /// [`replaced`].
-    pub guard: Arc<ScrapeGuard>,
-}
-
-impl GuardedListener {
-    /// Guards `listener` by what stands in `guard` at each moment. The sender may replace it.
-    #[must_use]
-    pub fn new(listener: TcpListener, guard: watch::Receiver<Arc<ScrapeGuard>>) -> Self {
-        Self {
-            listener,
-            guard,
-            handshakes: JoinSet::new(),
-        }
-    }
-
-    /// The guard in force, to be looked at for each request.
-    #[must_use]
-    pub fn guard(&self) -> watch::Receiver<Arc<ScrapeGuard>> {
-        self.guard.clone()
-    }
-
-    /// Where it listens.
-    ///
-    /// # Errors
-    /// What the system says.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
-    }
-
-    /// The next connection that may speak. Never waits for a single peer: handshakes run beside each other, each with a
-    /// deadline. Cancel-safe. Errors of accepting are logged and waited out.
-    pub async fn accept(&mut self) -> Accepted {
-        loop {
-            tokio::select! {
-                Some(ended) = self.handshakes.join_next() => {
-                    // One that began under another guard has not shown what is demanded now.
-                    if let Ok(Some(accepted)) = ended
-                        && Arc::ptr_eq(&accepted.guard, &self.guard.borrow())
-                    {
-                        return accepted;
+/// Lets `service` answer whoever shows what the guard in force demands, until dropped. When another guard comes into force,
+/// requests are judged by it at once, and connections that were made under the old one end in order.
+pub async fn serve<S, F, B>(
+    listener: Listener,
+    in_force: watch::Receiver<Arc<ScrapeGuard>>,
+    service: S,
+) where
+    S: Fn(Request<RequestBody>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data: Send, Error: Into<BodyError>> + From<&'static str> + Send + 'static,
+{
+    let open = |_| {
+        let guard = Arc::clone(&in_force.borrow());
+        let tls = guard.tls.as_ref().map(|tls| Arc::clone(&tls.config));
+        let (in_force, service) = (in_force.clone(), service.clone());
+        Terms::new(tls, move |_| {
+            // One that began under another guard has not shown what is demanded now.
+            if !Arc::ptr_eq(&guard, &in_force.borrow()) {
+                return Err(Refused::Unproven);
+            }
+            let judged_by = in_force.clone();
+            let judged = move |request: Request<RequestBody>| {
+                let shown = request.headers().get(header::AUTHORIZATION);
+                let verdict = judged_by
+                    .borrow()
+                    .authorise(shown.map(HeaderValue::as_bytes));
+                let answer = verdict.map(|()| service(request));
+                async move {
+                    match answer {
+                        Ok(answer) => answer.await,
+                        Err(Unauthorised) => refusal(),
                     }
                 }
-                incoming = self.listener.accept(), if self.handshakes.len() < HANDSHAKES_MAX => match incoming {
-                    Ok((stream, peer)) => {
-                        let guard = Arc::clone(&self.guard.borrow());
-                        match &guard.tls {
-                            None => {
-                                let stream = GuardedStream::Plain(stream);
-                                return Accepted { stream, peer, guard };
-                            }
-                            Some(tls) => {
-                                let acceptor = TlsAcceptor::from(Arc::clone(&tls.config));
-                                self.handshakes.spawn(shake_hands(acceptor, stream, peer, guard));
-                            }
-                        }
-                    }
-                    Err(error) => {
-                        warn!(%error, "cannot accept a connection for metrics");
-                        tokio::time::sleep(ACCEPT_PAUSE).await;
-                    }
-                },
-            }
-        }
-    }
+            };
+            Ok(Admitted::to(judged).until(replaced(guard, in_force)))
+        })
+    };
+    listener.serve(pending(), open).await;
 }
 
-async fn shake_hands(
-    acceptor: TlsAcceptor,
-    stream: TcpStream,
-    peer: SocketAddr,
-    guard: Arc<ScrapeGuard>,
-) -> Option<Accepted> {
-    match timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => Some(Accepted {
-            stream: GuardedStream::Tls(Box::new(stream)),
-            peer,
-            guard,
-        }),
-        // Not a warning: whoever reaches the port could fill the log.
-        Ok(Err(error)) => {
-            debug!(%peer, %error, "a TLS handshake for metrics failed");
-            None
-        }
-        Err(_) => {
-            debug!(%peer, "a TLS handshake for metrics took too long");
-            None
-        }
-    }
-}
-
-/// Returns when another guard than `guard` is in force, or none any more.
-pub async fn replaced(guard: &Arc<ScrapeGuard>, mut in_force: watch::Receiver<Arc<ScrapeGuard>>) {
-    // An error says that nobody can change it any more: the listener is gone.
+/// Returns when another guard than `guard` is in force, or nobody can change it any more: the port is gone.
+async fn replaced(guard: Arc<ScrapeGuard>, mut in_force: watch::Receiver<Arc<ScrapeGuard>>) {
     let _ = in_force
-        .wait_for(|current| !Arc::ptr_eq(current, guard))
+        .wait_for(|current| !Arc::ptr_eq(current, &guard))
         .await;
 }
 
-/// The bytes of a connection for metrics.
-pub enum GuardedStream {
-    /// Nothing between.
-    Plain(TcpStream),
-    /// TLS between.
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-impl AsyncRead for GuardedStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
-            Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
-        }
+fn refusal<B: From<&'static str>>() -> Response<B> {
+    let mut refusal = Response::new("a bearer token is needed\n".into());
+    *refusal.status_mut() = StatusCode::UNAUTHORIZED;
+    for (name, value) in [
+        (header::WWW_AUTHENTICATE, CHALLENGE),
+        // Who does not have the token does not keep a connection from those who do.
+        (header::CONNECTION, "close"),
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+    ] {
+        refusal
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
     }
-}
-
-impl AsyncWrite for GuardedStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
-        }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_flush(context),
-            Self::Tls(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_shutdown(context),
-            Self::Tls(stream) => Pin::new(stream).poll_shutdown(context),
-        }
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        match self.get_mut() {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(context, slices),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        match self {
-            Self::Plain(stream) => stream.is_write_vectored(),
-            Self::Tls(stream) => stream.is_write_vectored(),
-        }
-    }
+    refusal
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio::{net::TcpListener, sync::watch, task::AbortHandle};
+use tokio::{sync::watch, task::AbortHandle};
 use tracing::{error, warn};
-use vigie_platform::scrape_guard::ScrapeGuard;
+use vigie_platform::{http_listener::Listener, scrape_guard::ScrapeGuard};
 
 use super::Running;
 use crate::metrics::server;
@@ -72,7 +72,7 @@ impl Running {
     fn serve_metrics(
         &mut self,
         address: SocketAddr,
-        listener: TcpListener,
+        listener: Listener,
         guard: Arc<ScrapeGuard>,
     ) -> MetricsServer {
         let guard = watch::Sender::new(guard);

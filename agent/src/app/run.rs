@@ -31,7 +31,7 @@ impl App {
     #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         let (_, listener) = self.metrics_listener.as_ref()?;
-        listener.local_addr().ok()
+        Some(listener.local_address())
     }
 
     /// Runs until a signal says stop.

@@ -12,36 +12,26 @@
 //!
 //! Until there are accounts, the link is the proof of who acts: whoever can read the messages of a destination can
 //! acknowledge what it was told, and nothing more. Tokens are not logged. Nothing is kept here; dropping the future closes
-//! everything, and an acknowledgement under way is then in the log or not, as its page would have said.
+//! the port, and an acknowledgement under way has the rest of its connection's time.
 
 pub mod config;
 pub mod link;
 mod page;
 pub mod told;
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{future::pending, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    body::Body,
     extract::State,
     response::{IntoResponse as _, Response},
     routing::get,
 };
-use http::{HeaderMap, Request, StatusCode, Uri};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::{HeaderMap, StatusCode, Uri};
 use rustls::{ServerConfig, server::NoServerSessionStorage};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
-    sync::{Mutex, Semaphore},
-    task::JoinSet,
-    time::timeout,
-};
-use tokio_rustls::TlsAcceptor;
+use tokio::sync::{Mutex, Semaphore};
 use tower_service::Service as _;
-use tracing::{debug, info, warn};
+use tracing::info;
 use vigie_core::{reason::message::Language, time::Elapsed};
 use vigie_decide::{
     alert::Actor,
@@ -50,6 +40,7 @@ use vigie_decide::{
 };
 use vigie_platform::{
     clock::{Clock, whole_ms},
+    http_listener::{Admitted, Bounds, Excess, Listener, Requests, Terms},
     settings_file::ReadSecretError,
     tls::{HotCredential, SecretKey, TlsError, load_certificates, provider},
 };
@@ -62,14 +53,30 @@ use self::{
 };
 use crate::engine::{Handle, Refusal};
 
-/// Connections at a time: a whole team and its mail scanners. More wait in the kernel.
-const CONNECTIONS_MAX: usize = 128;
-
-/// How long a client may take to say what it wants.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a TLS handshake may take: two round trips, even on a telephone in a cellar.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+const BOUNDS: Bounds = Bounds {
+    // A whole team and its mail scanners.
+    connections_max: 128,
+    excess: Excess::Waits,
+    // Each holds one of the places above anyway.
+    handshakes_max: 128,
+    // Two round trips, even on a telephone in a cellar.
+    handshake_timeout: Duration::from_secs(5),
+    // How long a client may take to say what it wants.
+    idle_timeout: Duration::from_secs(5),
+    // No body is read.
+    body_timeout: CONNECTION_MAX,
+    age_max: CONNECTION_MAX,
+    finish_timeout: Duration::ZERO,
+    close_timeout: CONNECTION_MAX,
+    // It is dropped at shutdown, not stopped.
+    drain_timeout: Duration::ZERO,
+    // An idle browser does not keep somebody else out.
+    requests: Requests::One,
+    buffer_len_max: HEAD_LEN_MAX,
+    // Browsers send about twenty.
+    headers_max: 64,
+    accept_pause: Duration::from_millis(500),
+};
 
 /// How long a connection may live: one request, of which the engine may take up to a commit's five seconds.
 const CONNECTION_MAX: Duration = Duration::from_secs(20);
@@ -77,17 +84,11 @@ const CONNECTION_MAX: Duration = Duration::from_secs(20);
 /// Room for a request's head; hyper takes no less.
 const HEAD_LEN_MAX: usize = 8 * 1024;
 
-/// Headers of a request; browsers send about twenty.
-const HEADERS_MAX: usize = 64;
-
 /// Questions at a time: views of a large fleet cost tens of milliseconds each, acknowledgements the engine a commit.
 const QUESTIONS_MAX: usize = 2;
 
 /// How long a view is used for pages that change nothing.
 const VIEW_KEPT_MS: u64 = 1_000;
-
-/// How long to wait after an error of accepting, such as too many open files, which does not pass at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Who knows what was told, and decides what an acknowledgement comes to: the engine, or a stand-in in tests.
 pub trait Desk: Send + Sync + 'static {
@@ -144,9 +145,8 @@ pub enum BindError {
 
 /// The port, bound and not yet served.
 pub struct Acknowledge<D = Handle> {
-    listener: TcpListener,
-    address: SocketAddr,
-    tls: Option<TlsAcceptor>,
+    listener: Listener,
+    tls: Option<Arc<ServerConfig>>,
     counter: Arc<Counter<D>>,
 }
 
@@ -171,17 +171,14 @@ impl<D: Desk> Acknowledge<D> {
         desk: D,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, BindError> {
-        let error = |source| BindError::Listen {
-            address: settings.listen,
-            source,
-        };
         let tls = settings.tls.as_ref().map(tls_config).transpose()?;
-        let listener = TcpListener::bind(settings.listen).await.map_err(error)?;
-        let address = listener.local_addr().map_err(error)?;
+        let listener = Listener::bind("acknowledgements", settings.listen, BOUNDS).await;
         Ok(Self {
-            listener,
-            address,
-            tls: tls.map(|config| TlsAcceptor::from(Arc::new(config))),
+            listener: listener.map_err(|error| BindError::Listen {
+                address: error.address,
+                source: error.source,
+            })?,
+            tls: tls.map(Arc::new),
             counter: Arc::new(Counter {
                 links,
                 for_ms: settings.expires.map(whole_ms),
@@ -196,38 +193,25 @@ impl<D: Desk> Acknowledge<D> {
     /// Where it listens.
     #[must_use]
     pub const fn local_address(&self) -> SocketAddr {
-        self.address
+        self.listener.local_address()
     }
 
     /// Answers until dropped.
     pub async fn serve(self) {
         let routes = router(self.counter);
-        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-        let mut connections = JoinSet::new();
-        loop {
-            while connections.try_join_next().is_some() {}
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-                return;
-            };
-            match self.listener.accept().await {
-                Ok((stream, peer)) => {
-                    let (tls, routes) = (self.tls.clone(), routes.clone());
-                    connections.spawn(async move {
-                        let _permit = permit;
-                        if timeout(CONNECTION_MAX, converse(stream, tls, routes, peer))
-                            .await
-                            .is_err()
-                        {
-                            debug!(%peer, "a connection for acknowledgements took too long");
-                        }
-                    });
-                }
-                Err(cause) => {
-                    warn!(%cause, "cannot accept a connection for acknowledgements");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+        let open = |_| {
+            let routes = routes.clone();
+            Terms::new(self.tls.clone(), move |_| {
+                Ok(Admitted::to(move |request| {
+                    let mut routes = routes.clone();
+                    async move {
+                        let Ok(response) = routes.call(request).await;
+                        response
+                    }
+                }))
+            })
+        };
+        self.listener.serve(pending(), open).await;
     }
 }
 
@@ -252,46 +236,6 @@ fn tls_config(tls: &TlsFiles) -> Result<ServerConfig, BindError> {
     config.send_tls13_tickets = 0;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
-}
-
-async fn converse(stream: TcpStream, tls: Option<TlsAcceptor>, routes: Router, peer: SocketAddr) {
-    let Some(tls) = tls else {
-        return serve_one(stream, routes, peer).await;
-    };
-    // Not warnings: whoever reaches the port could fill the log.
-    match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve_one(stream, routes, peer).await,
-        Ok(Err(error)) => {
-            debug!(%peer, %error, "a TLS handshake for acknowledgements failed");
-        }
-        Err(_) => debug!(%peer, "a TLS handshake for acknowledgements took too long"),
-    }
-}
-
-async fn serve_one(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
-    routes: Router,
-    peer: SocketAddr,
-) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let mut routes = routes.clone();
-        async move {
-            let response: Result<Response, Infallible> = routes.call(request.map(Body::new)).await;
-            response
-        }
-    });
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(HEAD_LEN_MAX)
-        .max_headers(HEADERS_MAX)
-        // One request each: an idle browser does not keep somebody else out.
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        debug!(%peer, %error, "a connection for acknowledgements ended badly");
-    }
 }
 
 fn router<D: Desk>(counter: Arc<Counter<D>>) -> Router {

@@ -5,7 +5,10 @@ use std::{os::unix::fs::PermissionsExt as _, sync::Mutex as StdMutex};
 use rcgen::{Certificate, CertificateParams, KeyPair};
 use reqwest::{Client, ClientBuilder, Method, header};
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use vigie_core::{
     digest::Digest,
     time::{Now, Wall},

@@ -15,7 +15,7 @@ use rustix::fs::FlockOperation;
 use tokio::sync::mpsc;
 use tracing::info;
 use vigie_deliver::{Deliverer, Delivery, Report, Target, TargetError, target::Links as MakeLink};
-use vigie_platform::{clock::Clock, random};
+use vigie_platform::{clock::Clock, http_listener::BindError, random};
 
 use super::{reload::Reload, tzdata};
 use crate::{
@@ -71,9 +71,7 @@ pub(super) enum BuildError {
     #[error(transparent)]
     Tls(#[from] rustls::Error),
     #[error(transparent)]
-    Agents(#[from] accept::BindError),
-    #[error(transparent)]
-    Scrape(#[from] scrape::BindError),
+    Listen(#[from] BindError),
     #[error(transparent)]
     Operators(#[from] operator::ListenError),
     #[error(transparent)]
@@ -277,7 +275,7 @@ async fn scrape(
     settings: &Settings,
     sources: Arc<Sources>,
     ingest: &Ingest,
-) -> Result<(scrape::Port, scrape::Guard), scrape::BindError> {
+) -> Result<(scrape::Port, scrape::Guard), BindError> {
     scrape::Port::bind(
         settings.metrics_listen,
         settings.scrape.clone(),

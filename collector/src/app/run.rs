@@ -87,7 +87,7 @@ impl App {
         let (mut tasks, reload, _lock) = self.start();
         let mut files = FileWatch::start(config).await;
         let mut watchdog = systemd.watchdog_interval().map(tokio::time::interval);
-        info!(%agents_address, ?metrics_address, "ready");
+        info!(%agents_address, %metrics_address, "ready");
         systemd.ready();
         let exit = loop {
             tokio::select! {

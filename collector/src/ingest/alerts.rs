@@ -46,10 +46,10 @@ use vigie_decide::{
     sender_alert::{Posted, Span},
     view::alert::open_of,
 };
+use vigie_platform::http_listener::BodyTimeout;
 
 use super::{
     Ingest,
-    accept::BodyTimeout,
     authenticate::{Peer, Standing},
     senders,
 };

@@ -21,7 +21,7 @@ use super::{
 ///
 /// Prometheus and vmagent send over several connections and keep those that are open when the files change. A request on
 /// one of them that was refused because another one showed the new key first would be lost: a 403 is final to them. By
-/// this time every connection made with the old key has been closed for its age (`accept::Limits::age_max`, one hour).
+/// this time every connection made with the old key has been closed for its age (`age_max` in `accept`, one hour).
 const OLD_KEY_KEPT_MS: i64 = 2 * 3_600_000;
 
 /// Who a peer is to the fleet as a sender, or why it may not speak. Notes that a newer key has taken over.

@@ -1,12 +1,17 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
+use bytes::Bytes;
+use http_body_util::Full;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
 use rustls_pki_types::{PrivateKeyDer, ServerName};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::TcpStream,
+};
 use tokio_rustls::TlsConnector;
 
 use super::*;
@@ -292,28 +297,26 @@ fn only_the_token_itself_is_the_token() {
     assert!(!shown.contains(TOKEN), "{shown}");
 }
 
-/// A listener that sends `hello` to every connection that may speak.
+/// A port that answers `hello` to whoever may speak.
 async fn greeter(guard: ScrapeGuard) -> (SocketAddr, watch::Sender<Arc<ScrapeGuard>>) {
     let guard = watch::Sender::new(Arc::new(guard));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut listener = GuardedListener::new(listener, guard.subscribe());
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        loop {
-            let mut accepted = listener.accept().await;
-            let in_force = listener.guard();
-            tokio::spawn(async move {
-                accepted.stream.write_all(b"hello").await.unwrap();
-                accepted.stream.flush().await.unwrap();
-                replaced(&accepted.guard, in_force).await;
-                let _ = accepted.stream.shutdown().await;
-            });
-        }
-    });
+    let bounds = bounds(8, Duration::from_secs(600));
+    let listener = Listener::bind("tests", ([127, 0, 0, 1], 0).into(), bounds);
+    let listener = listener.await.unwrap();
+    let address = listener.local_address();
+    let hello = |_| async { Response::new(Full::<Bytes>::from("hello")) };
+    tokio::spawn(serve(listener, guard.subscribe(), hello));
     (address, guard)
 }
 
-async fn greeted(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<[u8; 5]> {
+/// What a request is answered, at its end.
+async fn greeted(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<[u8; 5]> {
+    let request = b"GET /metrics HTTP/1.1\r\nhost: a\r\n\r\n";
+    stream.write_all(request).await?;
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await?);
+    }
     let mut greeting = [0; 5];
     stream.read_exact(&mut greeting).await?;
     Ok(greeting)
@@ -323,14 +326,14 @@ async fn greeted_over_tls(address: SocketAddr, client: &TlsConnector) -> io::Res
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("app-01.example").unwrap();
     // In TLS 1.3 the client's handshake ends before the server has looked at its certificate: reading tells.
-    greeted(client.connect(name, stream).await?).await
+    greeted(&mut client.connect(name, stream).await?).await
 }
 
 #[tokio::test]
 async fn without_demands_a_connection_is_plain() {
     let (address, _guard) = greeter(ScrapeGuard::open()).await;
-    let stream = TcpStream::connect(address).await.unwrap();
-    assert_eq!(greeted(stream).await.unwrap(), *b"hello");
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    assert_eq!(greeted(&mut stream).await.unwrap(), *b"hello");
 }
 
 #[tokio::test]
@@ -347,12 +350,8 @@ async fn a_client_certificate_of_the_right_ca_opens_and_no_other() {
         greeted_over_tls(address, &refused).await.unwrap_err();
     }
     let mut plain = TcpStream::connect(address).await.unwrap();
-    plain
-        .write_all(b"GET /metrics HTTP/1.1\r\n\r\n")
-        .await
-        .unwrap();
     // What it gets is TLS's word for "I do not understand".
-    assert_ne!(greeted(plain).await.ok(), Some(*b"hello"));
+    assert_ne!(greeted(&mut plain).await.ok(), Some(*b"hello"));
     let greeting = greeted_over_tls(address, &right).await.unwrap();
     assert_eq!(greeting, *b"hello");
 }
@@ -378,8 +377,7 @@ async fn a_new_guard_ends_old_connections_and_judges_new_ones() {
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("app-01.example").unwrap();
     let mut old = first.connect(name, stream).await.unwrap();
-    let mut greeting = [0; 5];
-    old.read_exact(&mut greeting).await.unwrap();
+    let mut greeting = greeted(&mut old).await.unwrap();
 
     let others = ca("others");
     folder.file("clients.pem", &others.pem());

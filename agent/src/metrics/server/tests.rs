@@ -8,7 +8,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
 };
 use reqwest::{Certificate, Client, Identity, RequestBuilder, Response as Answer};
-use vigie_platform::settings_file;
+use vigie_platform::{scrape_guard::CHALLENGE, settings_file};
 
 use super::*;
 
@@ -50,7 +50,7 @@ impl Stage {
         let listener = listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let stage = Self {
             folder,
-            address: listener.local_addr().unwrap(),
+            address: listener.local_address(),
             guard: watch::Sender::new(Arc::new(ScrapeGuard::open())),
             server_ca,
             clients_ca,

@@ -1,6 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::LazyLock;
+use std::{io, sync::LazyLock};
 
 use axum::{
     Extension,
@@ -13,8 +13,7 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    sync::Notify,
-    task::JoinHandle,
+    net::TcpStream,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream as ClientStream};
 use vigie_core::{time::Wall, token::Role};
@@ -48,12 +47,7 @@ struct House {
     pki: Pki,
     address: SocketAddr,
     counters: Arc<Counters>,
-    stop: watch::Sender<bool>,
-    served: JoinHandle<()>,
-    /// Told when a request has reached `/slow`.
-    entered: Arc<Notify>,
-    /// Lets requests to `/slow` go.
-    release: Arc<Notify>,
+    _stop: watch::Sender<bool>,
 }
 
 impl House {
@@ -66,30 +60,19 @@ impl House {
         let door = Door::bind(([127, 0, 0, 1], 0).into(), Arc::new(tls), HOST, limits)
             .await
             .unwrap();
-        let (entered, release) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (slow_entered, slow_release) = (Arc::clone(&entered), Arc::clone(&release));
         let router = Router::new()
             .route("/who", get(who))
             .route(JOIN_PATH, post(length).get(who))
-            .route("/v1/entries", post(length))
-            .route(
-                "/slow",
-                get(move || async move {
-                    slow_entered.notify_one();
-                    slow_release.notified().await;
-                    "done"
-                }),
-            );
+            .route("/v1/entries", post(length));
         let (stop, stopping) = watch::channel(false);
+        let (address, counters) = (door.local_address(), door.counters());
+        tokio::spawn(door.serve(router, stopping));
         Self {
             _dir: dir,
             pki,
-            address: door.local_address(),
-            counters: door.counters(),
-            stop,
-            served: tokio::spawn(door.serve(router, stopping)),
-            entered,
-            release,
+            address,
+            counters,
+            _stop: stop,
         }
     }
 
@@ -194,18 +177,6 @@ async fn tls_1_2_proves_the_key_too() {
 }
 
 #[tokio::test]
-async fn a_connection_serves_many_requests_of_one_peer() {
-    let house = House::open(Limits::default()).await;
-    let mut stream = house.connect(Some(house.node())).await;
-    let keep = request("POST", "/v1/entries", "abc").replace("connection: close\r\n", "");
-    let answer = exchange(&mut stream, &(keep.repeat(2) + &request("GET", "/who", ""))).await;
-    let answer = answer.unwrap();
-    assert_eq!(answer.matches("3 bytes").count(), 2);
-    assert!(answer.contains("node app-01"));
-    assert_eq!(house.count(|counters| &counters.accepted), 1);
-}
-
-#[tokio::test]
 async fn without_certificate_only_a_join_is_let_through() {
     let house = House::open(Limits::default()).await;
     let mut stream = house.connect(None).await;
@@ -253,7 +224,10 @@ async fn certificates_of_another_ca_or_purpose_end_the_handshake() {
         let refused = exchange(&mut stream, &request("GET", "/who", "")).await;
         assert!(refused.is_err(), "{refused:?}");
     }
-    assert_eq!(house.count(|counters| &counters.handshake_failed), 2);
+    assert_eq!(
+        house.count(|counters| &counters.connections.handshake_failed),
+        2
+    );
 }
 
 #[tokio::test]
@@ -314,125 +288,21 @@ async fn a_renewed_certificate_of_the_collector_is_shown_to_the_next_connection(
 }
 
 #[tokio::test]
-async fn handshakes_that_stall_are_cut_and_counted() {
-    let house = House::open(Limits {
-        handshake_timeout: SOON,
-        ..Limits::default()
-    })
-    .await;
-    for start in [
-        &[][..],
-        &[0x16, 0x03, 0x01][..],
-        &[0x16, 0x03, 0x01, 0x3f, 0xff, 0x01],
-    ] {
-        let mut stream = TcpStream::connect(house.address).await.unwrap();
-        stream.write_all(start).await.unwrap();
-        let mut rest = Vec::new();
-        // Closed by the house, with or without a reset: the far side never sent another byte.
-        let _ = stream.read_to_end(&mut rest).await;
-        assert!(rest.is_empty());
-    }
-    assert_eq!(house.count(|counters| &counters.handshake_timeout), 3);
-}
-
-#[tokio::test]
-async fn what_is_not_tls_is_refused_and_others_are_served() {
-    let house = House::open(Limits::default()).await;
-    let mut stream = TcpStream::connect(house.address).await.unwrap();
-    stream
-        .write_all(request("POST", JOIN_PATH, "secret").as_bytes())
-        .await
-        .unwrap();
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer).await;
-    assert!(!answer.starts_with(b"HTTP"));
-    assert_eq!(house.count(|counters| &counters.handshake_failed), 1);
-
-    let mut stream = house.connect(Some(house.node())).await;
-    let garbage = exchange(&mut stream, "\0\r\n\r\n").await;
-    assert!(!garbage.unwrap_or_default().starts_with("HTTP/1.1 200"));
-    let mut stream = house.connect(Some(house.node())).await;
-    let answer = exchange(&mut stream, &request("GET", "/who", "")).await;
-    assert!(answer.unwrap().contains("node app-01"));
-}
-
-#[tokio::test]
-async fn half_requests_and_idle_connections_are_closed() {
-    let house = House::open(Limits {
-        handshake_timeout: Duration::from_secs(600),
-        idle_timeout: SOON,
-        close_timeout: SOON,
-        ..Limits::default()
-    })
-    .await;
-    for half in [
-        "",
-        "POST /v1/entr",
-        "POST /v1/entries HTTP/1.1\r\nhost: a\r\n",
-    ] {
-        let mut stream = house.connect(Some(house.node())).await;
-        let answer = exchange(&mut stream, half).await;
-        assert!(!answer.unwrap_or_default().contains(" 200 "), "{half}");
-    }
-}
-
-#[tokio::test]
-async fn a_connection_that_falls_idle_after_a_request_is_closed_properly() {
-    let house = House::open(Limits {
-        // Long enough for a handshake, short enough for a test.
-        idle_timeout: Duration::from_millis(500),
-        ..Limits::default()
-    })
-    .await;
-    let mut stream = house.connect(Some(house.node())).await;
-    let keep = request("GET", "/who", "").replace("connection: close\r\n", "");
-    let answer = exchange(&mut stream, &keep).await;
-    assert!(answer.unwrap().contains("node app-01"));
-}
-
-#[tokio::test]
 async fn half_requests_without_certificate_are_closed_by_the_shorter_limit() {
     let house = House::open(Limits {
-        // Long enough for a handshake, short enough for a test.
-        handshake_timeout: Duration::from_millis(500),
-        idle_timeout: Duration::from_secs(600),
-        close_timeout: SOON,
+        bounds: Bounds {
+            // Long enough for a handshake, short enough for a test.
+            handshake_timeout: Duration::from_millis(500),
+            idle_timeout: Duration::from_secs(600),
+            close_timeout: SOON,
+            ..BOUNDS
+        },
         ..Limits::default()
     })
     .await;
     let mut stream = house.connect(None).await;
     let answer = exchange(&mut stream, "POST /v1/join HTTP/1.1\r\n").await;
     assert!(!answer.unwrap_or_default().contains(" 200 "));
-}
-
-#[tokio::test]
-async fn a_body_that_stalls_ends_in_an_error_for_its_handler() {
-    let house = House::open(Limits {
-        body_timeout: SOON,
-        ..Limits::default()
-    })
-    .await;
-    let mut stream = house.connect(Some(house.node())).await;
-    let stalled = request("POST", "/v1/entries", "0123456789").replace("456789", "");
-    let answer = exchange(&mut stream, &stalled).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    assert_eq!(house.count(|counters| &counters.body_timeout), 1);
-}
-
-#[tokio::test]
-async fn one_connection_too_many_is_closed_at_once() {
-    let house = House::open(Limits {
-        connections_max: 1,
-        ..Limits::default()
-    })
-    .await;
-    let mut first = house.connect(Some(house.node())).await;
-    let config = client_config(house.pki.server_ca().trusted(), "test", None).unwrap();
-    assert!(house.connect_with(config).await.is_err());
-    assert_eq!(house.count(|counters| &counters.refused), 1);
-    assert_eq!(house.count(|counters| &counters.open), 1);
-    let answer = exchange(&mut first, &request("GET", "/who", "")).await;
-    assert!(answer.unwrap().contains("node app-01"));
 }
 
 #[tokio::test]
@@ -461,71 +331,5 @@ async fn strangers_take_no_place_from_nodes() {
         .filter(|answer| answer.as_ref().is_ok_and(|text| text.contains(" 200 ")))
         .count();
     assert_eq!(served, 1);
-    assert_eq!(house.count(|counters| &counters.refused), 1);
-}
-
-#[tokio::test]
-async fn an_old_connection_is_closed_so_that_the_key_is_proved_anew() {
-    let house = House::open(Limits {
-        age_max: SOON,
-        ..Limits::default()
-    })
-    .await;
-    let mut stream = house.connect(Some(house.node())).await;
-    let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).await.unwrap();
-    assert!(rest.is_empty());
-}
-
-#[tokio::test]
-async fn a_request_under_way_at_shutdown_is_answered() {
-    let house = House::open(Limits::default()).await;
-    let mut stream = house.connect(Some(house.node())).await;
-    let mut idle = house.connect(Some(house.node())).await;
-    let keep = request("GET", "/slow", "").replace("connection: close\r\n", "");
-    stream.write_all(keep.as_bytes()).await.unwrap();
-    house.entered.notified().await;
-
-    house.stop.send(true).unwrap();
-    let mut rest = Vec::new();
-    idle.read_to_end(&mut rest).await.unwrap();
-    assert!(rest.is_empty());
-    house.release.notify_one();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.ends_with("done"), "{answer}");
-    house.served.await.unwrap();
-    assert_eq!(house.counters.open.load(Relaxed), 0);
-    assert_eq!(house.counters.cut_at_shutdown.load(Relaxed), 0);
-    assert!(TcpStream::connect(house.address).await.is_err());
-}
-
-#[tokio::test]
-async fn a_request_that_does_not_end_is_cut_at_shutdown_and_counted() {
-    let house = House::open(Limits {
-        drain_timeout: SOON,
-        ..Limits::default()
-    })
-    .await;
-    let mut stream = house.connect(Some(house.node())).await;
-    stream
-        .write_all(request("GET", "/slow", "").as_bytes())
-        .await
-        .unwrap();
-    house.entered.notified().await;
-    house.stop.send(true).unwrap();
-    house.served.await.unwrap();
-    assert_eq!(house.counters.cut_at_shutdown.load(Relaxed), 1);
-    assert_eq!(house.counters.open.load(Relaxed), 0);
-}
-
-#[tokio::test]
-async fn an_address_in_use_is_named() {
-    let house = House::open(Limits::default()).await;
-    let verifier = AgentVerifier::new(house.pki.agent_ca().trusted(), HOST).unwrap();
-    let tls = server_config(house.pki.own(), verifier).unwrap();
-    let error = Door::bind(house.address, Arc::new(tls), HOST, Limits::default())
-        .await
-        .unwrap_err();
-    assert!(error.to_string().contains(&house.address.to_string()));
+    assert_eq!(house.count(|counters| &counters.connections.refused), 1);
 }

@@ -3,8 +3,7 @@
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-
-use crate::ingest::accept::BodyTimeout;
+use vigie_platform::http_listener::BodyTimeout;
 
 /// Why a body could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@
 //!
 //! Nothing here can deadlock: a request takes everything it needs before it reads its first byte, waits for it only so
 //! long, and gives it back when it is dropped, however it ends. A body that trickles in holds its own share, until the
-//! door cuts it ([`accept::BodyTimeout`](crate::ingest::accept::BodyTimeout)), and nobody else's.
+//! door cuts it ([`BodyTimeout`](vigie_platform::http_listener::BodyTimeout)), and nobody else's.
 //!
 //! New limits ([`Intake::set_limits`]) hold for the requests that come after; those under way keep to the old ones, so for
 //! the length of one request both may be in use.

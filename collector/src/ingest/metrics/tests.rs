@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use vigie_core::{digest::Digest, id::NodeName, remote_write::Sample};
+use vigie_platform::http_listener::BodyTimeout;
 
 use super::{
     fixture::{
@@ -13,7 +14,6 @@ use super::{
 };
 use crate::{
     engine::fixture::one_turn,
-    ingest::accept::BodyTimeout,
     store::{SqliteStore, Store as _},
 };
 
