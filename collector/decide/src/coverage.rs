@@ -1,12 +1,13 @@
 //! Whether somebody can be reached at every instant to come: proof before the night, not in it.
 //!
 //! Every instant is looked at: between two of them at which a calendar, a window or a rota changes, nothing else does. What
-//! is asked at each is what [`crate::explain`] says of a critical service that goes down then, so that this cannot believe in a
-//! route that the engine does not take.
+//! is asked at each is where a critical service that goes down then belongs, and whether a step reaches somebody: the functions
+//! by which the engine tells, so that this cannot believe in a route that it does not take. How a gap begins is explained.
 
 use std::collections::BTreeSet;
 
 use crate::{
+    escalation::reach,
     explain::{Asked, Explanation, at_once},
     routing::Ground,
     rules::{Rules, Subject},
@@ -53,8 +54,7 @@ pub fn gaps(ground: &Ground, from: Wall, days: u32) -> Vec<Gap> {
     while at < end && gaps.len() < GAPS_MAX {
         let next = next_change(ground, at).unwrap_or(end).min(end);
         for (case, lasting) in cases.iter().zip(&mut lasting) {
-            let explanation = case.explained(ground, at);
-            if explanation.reaches_somebody() {
+            if case.reaches_somebody(ground, at) {
                 *lasting = None;
                 continue;
             }
@@ -67,7 +67,7 @@ pub fn gaps(ground: &Ground, from: Wall, days: u32) -> Vec<Gap> {
                         place: case.place.clone(),
                         from: at,
                         to: next,
-                        instead: explanation,
+                        instead: at_once(ground, &case.asked(at)),
                     });
                 }
             }
@@ -88,17 +88,25 @@ struct Failing {
 }
 
 impl Failing {
-    fn explained(&self, ground: &Ground, at: Wall) -> Explanation {
-        at_once(
-            ground,
-            &Asked {
-                subject: self.subject.clone(),
-                node: self.node.clone(),
-                family: self.family,
-                status: Status::Critical,
-                at,
-            },
-        )
+    fn asked(&self, at: Wall) -> Asked {
+        Asked {
+            subject: self.subject.clone(),
+            node: self.node.clone(),
+            family: self.family,
+            status: Status::Critical,
+            at,
+        }
+    }
+
+    /// Whether somebody is reached at once: by a receiver's own way, or by any step, since one that reaches nobody is not
+    /// waited for.
+    fn reaches_somebody(&self, ground: &Ground, at: Wall) -> bool {
+        let placement = self.asked(at).place(ground, at);
+        placement.tell.iter().any(|receiver| {
+            let rules = ground.rules.receivers.get(receiver);
+            let reaches = |step| !reach(ground, step, 0, at).0.is_empty();
+            rules.is_none_or(|rules| rules.steps.is_empty() || rules.steps.iter().any(reaches))
+        })
     }
 }
 

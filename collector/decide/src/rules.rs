@@ -232,6 +232,15 @@ impl Rules {
         self.services.get(name).cloned().or_else(built_in)
     }
 
+    /// Whether a route or a window of maintenance names `node`: else it is told apart by its groups alone.
+    #[must_use]
+    pub fn names_node(&self, node: &str) -> bool {
+        let mut routes = self.routes.iter();
+        let mut windows = self.maintenance.values();
+        routes.any(|route| route.matches.node.contains(node))
+            || windows.any(|window| window.place.nodes.contains(node))
+    }
+
     /// The groups that `node` belongs to.
     pub fn groups_of<'a>(
         &'a self,

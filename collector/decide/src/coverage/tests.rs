@@ -125,6 +125,10 @@ fn by_force(
                 let has_one = |step| !reach(ground, step, 0, at).0.is_empty();
                 steps.is_empty() || steps.iter().any(has_one)
             });
+            if minute % 60 == 0 {
+                let explanation = at_once(ground, &failing.asked(at));
+                assert_eq!(explanation.reaches_somebody(), is_reached, "{at}");
+            }
             if !is_reached {
                 dark.entry((failing.service, failing.place))
                     .or_default()

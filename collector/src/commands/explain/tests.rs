@@ -255,6 +255,19 @@ fn a_check_is_explained_from_the_plan_of_its_node() {
         "several nodes run portail, and not all would be told alike: app-01, app-02; add --node"
     );
     assert_eq!(of(&plans, Some("app-02")).unwrap().asked.node, "app-02");
+    let mut rules = (*ground.rules).clone();
+    let mut named = rules.routes[0].clone();
+    named.matches.node = ["app-02".parse().unwrap()].into();
+    named.notify = vec!["equipe-sis".parse().unwrap()];
+    rules.routes.insert(0, named);
+    let ground = Ground {
+        rules: Arc::new(rules),
+        ..ground
+    };
+    let web = plans.values().next().unwrap().clone();
+    plans.insert("app-02".parse().unwrap(), web);
+    let told_apart = of_check(&ground, &plans, &portail, None, &instant);
+    assert!(matches!(told_apart, Err(Refused::Usage(_))));
     for wrong in [
         "portail",
         "portail=ok",
