@@ -3,24 +3,16 @@
 //! A socket that takes no input cannot be talked into anything: the agent accepts no commands. Mode 0600, in a folder
 //! of mode 0700. Holds nothing; dropping the future closes the socket, and the file is replaced at the next start.
 
-use std::{
-    io,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::{
-    io::AsyncWriteExt as _,
-    net::{UnixListener, UnixStream},
-    sync::{Semaphore, watch},
-    time::timeout,
-};
+use tokio::{net::UnixListener, sync::watch, time::timeout};
 use tracing::{debug, warn};
 use vigie_core::time::Wall;
-use vigie_platform::clock::Clock;
+use vigie_platform::{
+    admin_socket::{self, Bounds, SocketError},
+    clock::Clock,
+};
 
 use crate::{
     join::identity::Identity, ledger::View, metrics_lane::Board, push::LastPush,
@@ -30,24 +22,18 @@ use crate::{
 /// The socket's name in the state folder.
 pub const SOCKET: &str = "admin.sock";
 
-/// Readers at a time: an operator and a script.
-const READERS_MAX: usize = 4;
+/// The agent's account alone.
+const MODE: u32 = 0o600;
+
+const BOUNDS: Bounds = Bounds {
+    // An operator and a script.
+    callers_max: 4,
+    accept_pause: Duration::from_secs(1),
+    not_accepted: |error| warn!(%error, "cannot accept a reader of the state"),
+};
 
 /// How long a reader may take. What it is written fits the socket's buffer in all but the largest plans.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long to wait after an error of accepting, which does not pass at once.
-const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
-
-/// Why the socket cannot be had.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {path}")]
-pub struct SocketError {
-    action: &'static str,
-    path: PathBuf,
-    #[source]
-    source: io::Error,
-}
 
 /// Where the state is read.
 #[derive(Clone)]
@@ -73,60 +59,23 @@ pub struct Sources {
 /// # Errors
 /// When it can be neither made nor kept to its owner.
 pub fn listen(state_dir: &Path) -> Result<UnixListener, SocketError> {
-    let path = state_dir.join(SOCKET);
-    let failed = |action| {
-        let path = path.clone();
-        move |source| SocketError {
-            action,
-            path,
-            source,
-        }
-    };
-    match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("replace")(error));
-        }
-        _ => {}
-    }
-    let listener = UnixListener::bind(&path).map_err(failed("listen on"))?;
-    // The folder keeps others out until this has happened.
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
-        .map_err(failed("protect"))?;
-    Ok(listener)
+    admin_socket::listen(&state_dir.join(SOCKET), MODE)
 }
 
 /// Serves until dropped.
 pub async fn serve(listener: UnixListener, sources: Sources) {
-    let permits = Arc::new(Semaphore::new(READERS_MAX));
-    loop {
-        let Ok(permit) = Arc::clone(&permits).acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let sources = sources.clone();
-                tokio::spawn(async move {
-                    let _permit = permit;
-                    match timeout(WRITE_TIMEOUT, tell(stream, &sources)).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => debug!(%error, "a reader of the state went away"),
-                        Err(_) => debug!("a reader of the state does not read"),
-                    }
-                });
-            }
-            Err(error) => {
-                warn!(%error, "cannot accept a reader of the state");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+    admin_socket::serve(listener, BOUNDS, |caller| {
+        let sources = sources.clone();
+        async move {
+            let telling = async { caller.write_line(state(&sources).await.to_string()).await };
+            match timeout(WRITE_TIMEOUT, telling).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => debug!(%error, "a reader of the state went away"),
+                Err(_) => debug!("a reader of the state does not read"),
             }
         }
-    }
-}
-
-async fn tell(mut stream: UnixStream, sources: &Sources) -> io::Result<()> {
-    let mut text = state(sources).await.to_string();
-    text.push('\n');
-    stream.write_all(text.as_bytes()).await?;
-    stream.shutdown().await
+    })
+    .await;
 }
 
 async fn state(sources: &Sources) -> Value {

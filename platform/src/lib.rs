@@ -1,5 +1,6 @@
 //! vigie-platform
 
+pub mod admin_socket;
 pub mod append_log;
 pub mod atomic_file;
 pub mod clock;

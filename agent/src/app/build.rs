@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tracing::{error, warn};
 use vigie_checks::KINDS;
 use vigie_machine::Context;
-use vigie_platform::disk::Disk;
+use vigie_platform::{admin_socket::SocketError, disk::Disk};
 
 use super::{
     App, Surroundings,
@@ -19,7 +19,7 @@ use super::{
     random,
 };
 use crate::{
-    admin::{self, SocketError},
+    admin,
     join::identity::{Identity, LoadError},
     ledger::{CheckpointFile, Ledger, lane::Lane},
     metrics::{

@@ -1,11 +1,12 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use vigie_core::{
     entry::Head,
+    id::ReceiverName,
     status::{Environment, Family, Status},
     time::{Elapsed, Now, Wall},
 };
@@ -13,12 +14,14 @@ use vigie_decide::{
     alert::{AlertKey, Message},
     destination::Destination,
     fleet::{
-        DeliveryEvent, HandInEvent, State, TroubleEvent,
+        DeliveryEvent, Event, HandInEvent, State, TroubleEvent,
         event::SenderAlert,
         state::{Node, Sender},
     },
+    mute::{Place, SILENCE_MAX_MS, SilenceMatch},
     routing::Ground,
     rules::{Group, Match, Receiver, Route, Rules},
+    view::mute::Kind as MuteKind,
 };
 use vigie_platform::clock::ManualClock;
 
@@ -28,8 +31,8 @@ use crate::{
         link::{About, Linked, Mark},
         told::told_by,
     },
-    engine::{Courier, Engine, Parts},
-    identity::authority::ServerNames,
+    engine::{Courier, Engine, Handle, Parts},
+    identity::{Pki, authority::ServerNames},
     store::SqliteStore,
 };
 
