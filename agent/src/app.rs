@@ -23,11 +23,11 @@ use vigie_platform::{
 
 use crate::{
     join::identity::Identity,
-    ledger::lane::Lane,
+    ledger::lane::EntryWriter,
     metrics::Metrics,
     metrics_lane::MetricsLane,
     runner::{Runner, RunnerHandle},
-    way::Way,
+    uplink::Uplink,
 };
 
 mod build;
@@ -68,7 +68,7 @@ pub struct App {
     state_dir: PathBuf,
     settings_in_force: InForce,
     started: Wall,
-    lane: Lane,
+    lane: EntryWriter,
     runner: Runner,
     runner_handle: RunnerHandle,
     metrics: Arc<Metrics>,
@@ -77,7 +77,7 @@ pub struct App {
     scrape: Arc<ScrapeGuard>,
     admin_listener: UnixListener,
     identity: watch::Sender<Arc<Identity>>,
-    way: Way,
+    way: Uplink,
     samples: MetricsLane,
 }
 
@@ -87,7 +87,7 @@ struct Running {
     _lock: std::fs::File,
     state_dir: PathBuf,
     settings_in_force: InForce,
-    lane: Lane,
+    lane: EntryWriter,
     runner: AbortHandle,
     runner_handle: RunnerHandle,
     metrics: Arc<Metrics>,

@@ -22,4 +22,4 @@ pub mod renewal;
 pub mod runner;
 pub mod settings;
 pub mod spool;
-pub mod way;
+pub mod uplink;

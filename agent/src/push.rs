@@ -1,7 +1,7 @@
 //! Hands in what this node has to say: the signed contact every 20 seconds, new lines at once.
 //!
 //! Owns when to send and what to do with an answer; what to send is the ledger's ([`crate::ledger`]), how it travels is
-//! [`link`]'s over [`crate::way`]. A request that fails is repeated from the next address with full jitter, at most 30 s apart; no line is
+//! [`link`]'s over [`crate::uplink`]. A request that fails is repeated from the next address with full jitter, at most 30 s apart; no line is
 //! ever dropped here, and `Retry-After` is a floor. A contact is written only while the scheduler moves: a node whose
 //! checks stand still falls silent, and that is the alarm.
 //!
@@ -25,11 +25,11 @@ use crate::{
     join::identity::Identity,
     ledger::{
         Batch,
-        lane::{Lane, LaneClosed},
+        lane::{EntryWriter, EntryWriterClosed},
     },
     metrics::Metrics,
     runner::{Heartbeat, RunnerHandle},
-    way::Way,
+    uplink::Uplink,
 };
 
 #[cfg(test)]
@@ -76,13 +76,13 @@ pub struct Parts {
     /// The clocks.
     pub clock: Arc<dyn Clock>,
     /// The chain.
-    pub lane: Lane,
+    pub lane: EntryWriter,
     /// Whose statuses are said again when the collector lost them.
     pub runner: RunnerHandle,
     /// This node, renewed hot.
     pub identity: watch::Receiver<Arc<Identity>>,
     /// The way to the collector.
-    pub way: Way,
+    pub way: Uplink,
     /// Who is told when the collector cannot be reached.
     pub alarm: Alarm,
     /// What is counted.
@@ -94,11 +94,11 @@ pub struct Parts {
 /// The pusher.
 pub struct Push {
     clock: Arc<dyn Clock>,
-    lane: Lane,
+    lane: EntryWriter,
     runner: RunnerHandle,
     heartbeat: Heartbeat,
     identity: watch::Receiver<Arc<Identity>>,
-    way: Way,
+    way: Uplink,
     alarm: Alarm,
     metrics: Arc<Metrics>,
     random: fn() -> u64,
@@ -148,7 +148,7 @@ impl Push {
         mut self,
         mut stop: watch::Receiver<bool>,
         stopped: oneshot::Sender<()>,
-    ) -> Result<(), LaneClosed> {
+    ) -> Result<(), EntryWriterClosed> {
         let mut view = self.lane.view();
         let clock = Arc::clone(&self.clock);
         loop {
@@ -188,7 +188,7 @@ impl Push {
     }
 
     /// One request and what follows from its answer.
-    async fn hand_in(&mut self) -> Result<Next, LaneClosed> {
+    async fn hand_in(&mut self) -> Result<Next, EntryWriterClosed> {
         let batch = self.lane.batch(self.pace.lines_max(), BYTES_MAX).await?;
         self.metrics.show_ledger(&batch.view);
         let body = self.body(&batch);
@@ -251,7 +251,11 @@ impl Push {
         body
     }
 
-    async fn answered(&mut self, batch: &Batch, answer: EntriesAnswer) -> Result<Next, LaneClosed> {
+    async fn answered(
+        &mut self,
+        batch: &Batch,
+        answer: EntriesAnswer,
+    ) -> Result<Next, EntryWriterClosed> {
         let durable = answer.durable;
         let is_stuck = !batch.lines.is_empty() && self.durable == Some(durable);
         let consequence = self.lane.answered(answer).await?;

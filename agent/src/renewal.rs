@@ -13,7 +13,7 @@ use vigie_platform::clock::{Clock, wait_until};
 use crate::{
     join::{identity::Identity, node},
     metrics::Metrics,
-    way::Targets,
+    uplink::Targets,
 };
 
 /// How often to look at the wall clock, which may be stepped either way.

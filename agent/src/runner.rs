@@ -37,7 +37,7 @@ use vigie_machine::Context;
 use vigie_platform::clock::wait_until;
 
 use crate::{
-    ledger::lane::Lane,
+    ledger::lane::EntryWriter,
     metrics::{CheckMetrics, Ended, Metrics},
 };
 
@@ -149,7 +149,7 @@ struct Planned {
     name: CheckName,
     kind: &'static vigie_checks::Kind,
     plan: vigie_core::plan::PlannedCheck,
-    patience: vigie_core::settle::Patience,
+    patience: vigie_core::settle::Damping,
 }
 
 /// A run that ended.
@@ -170,7 +170,7 @@ enum Outcome {
 pub struct Runner {
     node: NodeName,
     context: Context,
-    lane: Lane,
+    lane: EntryWriter,
     metrics: Arc<Metrics>,
     orders: mpsc::Receiver<Order>,
     heartbeat: Heartbeat,
@@ -190,7 +190,7 @@ impl Runner {
         node: NodeName,
         context: Context,
         checks: Vec<PlannedCheck>,
-        lane: Lane,
+        lane: EntryWriter,
         metrics: Arc<Metrics>,
     ) -> (Self, RunnerHandle) {
         let (sender, orders) = mpsc::channel(ORDERS_MAX);

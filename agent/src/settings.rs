@@ -21,7 +21,7 @@ use vigie_checks::{Check, KINDS, Kind};
 use vigie_core::{
     id::{CheckName, ServiceName},
     plan::{CHECKS_MAX, Plan},
-    settle::Patience,
+    settle::Damping,
     status::Family,
 };
 use vigie_platform::{
@@ -404,13 +404,13 @@ fn readable(file: SecretFile) -> Result<SecretFile, Complaint> {
 struct Pace {
     every: Duration,
     timeout: Duration,
-    patience: Patience,
+    patience: Damping,
 }
 
 const PACE: Pace = Pace {
     every: Duration::from_secs(30),
     timeout: Duration::from_secs(5),
-    patience: Patience {
+    patience: Damping {
         failures: 2,
         recoveries: 2,
     },
@@ -435,7 +435,7 @@ fn read_pace(section: &Section<'_>, default: &Pace) -> Pace {
             .duration("timeout")
             .within(TIMEOUT_MIN..=TIMEOUT_MAX)
             .or(default.timeout),
-        patience: Patience {
+        patience: Damping {
             failures: section
                 .integer("failures", 1..=RUNS_MAX)
                 .or(default.patience.failures),

@@ -43,7 +43,7 @@ use vigie_core::{
     time::{Elapsed, Now, Wall},
 };
 use vigie_decide::{
-    alert::{AlertKey, Body, BuiltIn, Message, Notice, Telling, message_key},
+    alert::{AlertKey, Body, BuiltIn, Message, Notice, Notification, message_key},
     destination::Destination,
     escalation,
     fleet::{
@@ -51,7 +51,7 @@ use vigie_decide::{
         MembershipEvent, Outcome, State, TroubleEvent, state::Node,
     },
     presence::Presence,
-    routing::{Case, Civil, Ground},
+    routing::{Policy, RouteInput, WallTime},
     view::{Basis, fleet::Fleet},
 };
 use vigie_deliver::queue::QUEUE_LEN_MAX;
@@ -64,9 +64,9 @@ use crate::{
     store::{CommitError, LineKey, Store},
 };
 
-mod courier;
+mod notifier;
 
-pub use self::courier::Courier;
+pub use self::notifier::Notifier;
 
 /// How long a commit may take before pages go out without it.
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -174,7 +174,7 @@ pub enum Command {
     /// Something is to be done, and somebody waits until it is in the log.
     Do(Event, oneshot::Sender<Result<Option<Answered>, Refusal>>),
     /// New rules, or new rules of zones.
-    Ground(Ground, String),
+    Policy(Policy, String),
     /// A page that went out unlogged was accepted.
     Accepted(Digest),
     /// The courier has room again for messages to this receiver that come after this order.
@@ -254,8 +254,8 @@ impl Handle {
     }
 
     /// Puts new rules and zones in force.
-    pub async fn load_ground(&self, ground: Ground, tzdata: String) {
-        let _ = self.commands.send(Command::Ground(ground, tzdata)).await;
+    pub async fn load_ground(&self, policy: Policy, tzdata: String) {
+        let _ = self.commands.send(Command::Policy(policy, tzdata)).await;
     }
 
     /// Has the outbox give the courier more messages for `to`.
@@ -289,7 +289,7 @@ pub struct Parts<S> {
     /// What the store held.
     pub state: State,
     /// The rules in force, and the zones that they name.
-    pub ground: Ground,
+    pub policy: Policy,
     /// Version of the time zone data.
     pub tzdata: String,
     /// The collector's id.
@@ -297,7 +297,7 @@ pub struct Parts<S> {
     /// The clocks.
     pub clock: Arc<dyn Clock>,
     /// Who tells people.
-    pub courier: Arc<dyn Courier>,
+    pub notifier: Arc<dyn Notifier>,
     /// Who may speak, kept current by the engine.
     pub directory: Arc<Directory>,
     /// Whether the collector does its work.
@@ -321,7 +321,7 @@ pub struct Engine<S> {
     anchor: Now,
     /// Events that nobody waits for and that are not in the log yet.
     carried: Vec<Event>,
-    told: Told,
+    told: ToldUnlogged,
     /// The last commit failed: what is on disk must be read before the next one.
     is_uncertain: bool,
     /// Another process opened the store and decides now.
@@ -343,14 +343,14 @@ struct Attempt {
 
 /// Pages that went out while the log could not be written; oldest forgotten first.
 #[derive(Default)]
-struct Told {
+struct ToldUnlogged {
     keys: HashSet<Digest>,
     messages: VecDeque<Message>,
     /// Those that their receiver has accepted.
     accepted: HashSet<Digest>,
 }
 
-impl Told {
+impl ToldUnlogged {
     fn insert(&mut self, message: &Message) -> bool {
         if !self.keys.insert(message.key) {
             return false;
@@ -397,15 +397,15 @@ impl<S: Store> Engine<S> {
         let counters = Arc::new(Counters::default());
         let state = std::mem::take(&mut parts.state);
         let now = parts.clock.now();
-        let presence = Presence::new(&state, &parts.ground.rules, now);
+        let presence = Presence::new(&state, &parts.policy.rules, now);
         parts.directory.replace_all(&state);
-        let mirror = Arc::new(Mirror::new(state.clone(), parts.ground.clone()));
+        let mirror = Arc::new(Mirror::new(state.clone(), parts.policy.clone()));
         let carried = vec![
             Event::Clock(ClockEvent::Started {
                 collector: parts.collector.clone(),
             }),
             Event::Clock(ClockEvent::RulesLoaded {
-                sha256: parts.ground.rules.digest(),
+                sha256: parts.policy.rules.digest(),
                 tzdata: parts.tzdata.clone(),
             }),
         ];
@@ -427,7 +427,7 @@ impl<S: Store> Engine<S> {
             counters: Arc::clone(&counters),
             anchor: now,
             carried,
-            told: Told::default(),
+            told: ToldUnlogged::default(),
             is_uncertain: false,
             is_superseded: false,
             failed_since_success: 0,
@@ -441,7 +441,7 @@ impl<S: Store> Engine<S> {
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         // What the last run left in the outbox goes out first.
         self.parts
-            .courier
+            .notifier
             .take(in_order(self.state.outbox.values().cloned().collect()));
         let mut commands = Vec::new();
         let mut hand_ins = Vec::new();
@@ -562,7 +562,7 @@ impl<S: Store> Engine<S> {
         if self.poll_at <= now.elapsed {
             self.poll_at = now.elapsed.plus_ms(POLL_EVERY_MS);
             let probes = *self.parts.probes.borrow();
-            let (state, rules) = (&self.state, &self.parts.ground.rules);
+            let (state, rules) = (&self.state, &self.parts.policy.rules);
             events.extend(self.presence.poll(state, rules, probes, now));
         }
         if fleet::next_deadline(&self.state, now).is_some_and(|deadline| deadline <= now.elapsed) {
@@ -576,7 +576,7 @@ impl<S: Store> Engine<S> {
     /// The rules in force, as an event.
     fn rules_loaded(&self) -> Event {
         Event::Clock(ClockEvent::RulesLoaded {
-            sha256: self.parts.ground.rules.digest(),
+            sha256: self.parts.policy.rules.digest(),
             tzdata: self.parts.tzdata.clone(),
         })
     }
@@ -592,7 +592,7 @@ impl<S: Store> Engine<S> {
                 | Event::Membership(MembershipEvent::SenderKeyUsed { .. })
         );
         let kept = (!follows_again).then(|| event.clone());
-        let outcome = fleet::step(&self.state, &mut turn.delta, &self.parts.ground, event, now);
+        let outcome = fleet::step(&self.state, &mut turn.delta, &self.parts.policy, event, now);
         turn.noted.extend(kept);
         outcome
     }
@@ -604,7 +604,7 @@ impl<S: Store> Engine<S> {
             }
             Command::Do(event, reply) => {
                 let outcome =
-                    fleet::step(&self.state, &mut turn.delta, &self.parts.ground, event, now);
+                    fleet::step(&self.state, &mut turn.delta, &self.parts.policy, event, now);
                 let renewal_refused = outcome.renewal_refused.then_some(Refusal::UnknownNode);
                 match outcome.join_refused.map(Refusal::from).or(renewal_refused) {
                     // Whoever asked may be gone: then nobody is told, and nothing was changed.
@@ -612,9 +612,9 @@ impl<S: Store> Engine<S> {
                     None => turn.waiting.push(Waiting::Done(outcome.answered, reply)),
                 }
             }
-            Command::Ground(ground, tzdata) => {
-                self.mirror.follow(Change::Ruled(ground.clone()));
-                self.parts.ground = ground;
+            Command::Policy(policy, tzdata) => {
+                self.mirror.follow(Change::Ruled(policy.clone()));
+                self.parts.policy = policy;
                 self.parts.tzdata = tzdata;
                 let loaded = self.rules_loaded();
                 self.step(turn, loaded, now);
@@ -636,7 +636,7 @@ impl<S: Store> Engine<S> {
                 let wanted = waiting.filter(|m| m.to == to && m.order > after_order);
                 let mut messages = in_order(wanted.cloned().collect());
                 messages.truncate(QUEUE_LEN_MAX);
-                self.parts.courier.refill(&to, messages);
+                self.parts.notifier.refill(&to, messages);
             }
         }
     }
@@ -702,8 +702,8 @@ impl<S: Store> Engine<S> {
         };
         let newest = overlaid.keys.last().map(|key| key.tls_key_sha256);
         let uses_new_key = overlaid.keys.len() > 1 && newest == Some(key_sha256);
-        let ground = self.parts.ground.clone();
-        let mut step = |event| fleet::step(&self.state, &mut turn.delta, &ground, event, now);
+        let policy = self.parts.policy.clone();
+        let mut step = |event| fleet::step(&self.state, &mut turn.delta, &policy, event, now);
         if uses_new_key {
             step(Event::Membership(MembershipEvent::KeyUsed {
                 node: node.clone(),
@@ -775,7 +775,7 @@ impl<S: Store> Engine<S> {
                 }
             };
             let is_refused = matches!(event, Event::HandedIn(HandInEvent::EntryRefused { .. }));
-            fleet::step(&self.state, &mut turn.delta, &ground, event, now);
+            fleet::step(&self.state, &mut turn.delta, &policy, event, now);
             if is_refused {
                 let seq = overlaid_head(&self.state, &turn.delta, &node).seq;
                 refused.push(RefusedLine { seq, sha256 });
@@ -883,7 +883,7 @@ impl<S: Store> Engine<S> {
             .directory
             .set_clock_in_doubt(self.state.meta.clock_in_doubt);
         self.hand_over(messages);
-        self.told = Told::default();
+        self.told = ToldUnlogged::default();
         self.answer(turn);
     }
 
@@ -900,7 +900,7 @@ impl<S: Store> Engine<S> {
             })
         });
         self.carried.extend(delivered);
-        self.parts.courier.take(in_order(waiting));
+        self.parts.notifier.take(in_order(waiting));
     }
 
     /// Answers everybody who waits, from a state that is on disk.
@@ -947,7 +947,7 @@ impl<S: Store> Engine<S> {
             self.counters
                 .pages_unlogged
                 .fetch_add(pages.len() as u64, Relaxed);
-            self.parts.courier.take_unlogged(in_order(pages));
+            self.parts.notifier.take_unlogged(in_order(pages));
         }
         // Rules that were loaded several times meanwhile are loaded once, as they are now, and before all else.
         let (rules_loaded, others): (Vec<Event>, Vec<Event>) = turn
@@ -972,27 +972,27 @@ impl<S: Store> Engine<S> {
 
     /// "The log cannot be written", to the receivers of the built-in service.
     fn own_alarm(&self, now: Now) -> Vec<Message> {
-        let ground = &self.parts.ground;
-        let subject = ground.rules.own_subject();
+        let policy = &self.parts.policy;
+        let subject = policy.rules.own_subject();
         let alert = AlertKey::of_collector(BuiltIn::CommitFailing);
-        let case = Case {
+        let case = RouteInput {
             subject: &subject,
             node: &alert.node(),
             family: Family::Vigie,
             status: Status::Critical,
             is_newly_unknown: false,
         };
-        let civil = Civil {
+        let civil = WallTime {
             at: now.wall,
             is_in_doubt: self.state.meta.clock_in_doubt,
         };
         let opening = u64::try_from(now.wall.0).unwrap_or(0);
-        let placement = ground.place(case, civil);
+        let placement = policy.place(case, civil);
         let told = placement.tell.iter().flat_map(|receiver| {
-            let steps = ground.rules.receivers.get(receiver);
+            let steps = policy.rules.receivers.get(receiver);
             let first = steps.and_then(|receiver| receiver.steps.first());
             let to = match first {
-                Some(step) => escalation::reach(ground, step, 0, now.wall).0,
+                Some(step) => escalation::reach(policy, step, 0, now.wall).0,
                 None => vec![Destination::Receiver(receiver.clone())],
             };
             to.into_iter().map(move |to| (receiver, to))
@@ -1003,7 +1003,7 @@ impl<S: Store> Engine<S> {
             to,
             receiver: receiver.clone(),
             at: now.wall,
-            body: Body::Alert(Box::new(Telling {
+            body: Body::Alert(Box::new(Notification {
                 notice: Notice::Open,
                 number: 0,
                 opening,

@@ -34,7 +34,7 @@ pub struct Sources {
     /// Deliveries, by receiver.
     pub deliveries: Arc<vigie_deliver::Counters>,
     /// Alerts that senders posted.
-    pub alerts: Arc<ingest::alerts::Desks>,
+    pub alerts: Arc<ingest::alerts::AlertsBySender>,
     /// Pings to the outside watch.
     pub outside_watch: Arc<outside_watch::Counters>,
 }

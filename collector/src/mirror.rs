@@ -28,7 +28,7 @@ use vigie_core::{id::NodeName, time::Wall};
 use vigie_decide::{
     fleet::{Delta, State},
     presence::LastHeard,
-    routing::Ground,
+    routing::Policy,
     view::Basis,
 };
 
@@ -45,7 +45,7 @@ pub struct Mirror {
 #[derive(Debug, Default)]
 struct Copy {
     state: State,
-    ground: Ground,
+    policy: Policy,
     heard: BTreeMap<NodeName, LastHeard>,
 }
 
@@ -57,7 +57,7 @@ pub enum Change {
     /// All that is on disk, after nobody knew whether the last commit had reached it.
     Loaded(Box<State>),
     /// Other rules are in force, or other zones.
-    Ruled(Ground),
+    Ruled(Policy),
     /// When nodes were heard; `None`: it left.
     Heard(Vec<(NodeName, Option<LastHeard>)>),
 }
@@ -65,12 +65,12 @@ pub enum Change {
 impl Mirror {
     /// A copy of what the engine starts with.
     #[must_use]
-    pub fn new(state: State, ground: Ground) -> Self {
+    pub fn new(state: State, policy: Policy) -> Self {
         Self {
             queue: Mutex::default(),
             copy: Mutex::new(Copy {
                 state,
-                ground,
+                policy,
                 heard: BTreeMap::new(),
             }),
         }
@@ -100,7 +100,7 @@ impl Mirror {
         }
         read(&Basis {
             state: &copy.state,
-            ground: &copy.ground,
+            policy: &copy.policy,
             heard: &copy.heard,
             at,
         })
@@ -112,7 +112,7 @@ impl Copy {
         match change {
             Change::Committed(rows) => self.state.merge(*rows),
             Change::Loaded(state) => self.state = *state,
-            Change::Ruled(ground) => self.ground = ground,
+            Change::Ruled(policy) => self.policy = policy,
             Change::Heard(nodes) => {
                 for (node, heard) in nodes {
                     match heard {

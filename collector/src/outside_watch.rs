@@ -1,7 +1,7 @@
 //! Who watches the lookout: a service elsewhere is pinged while the collector does its work, and calls somebody when the
 //! pings stop.
 //!
-//! [`Health`] is where engine and deliverer write when they last did theirs; [`OutsideWatch::run`] reads it, and pings
+//! [`Health`] is where engine and dispatcher write when they last did theirs; [`OutsideWatch::run`] reads it, and pings
 //! only while all three are recent. So a hung engine, a full disk and a receiver that takes nothing all end the pings,
 //! as does the end of the process. A ping carries nothing but itself. Its address is a secret (whoever knows it can
 //! keep the outside quiet) and is never printed.

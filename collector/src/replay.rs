@@ -18,7 +18,7 @@ use vigie_core::{
 };
 use vigie_decide::{
     fleet::{Delta, Event, State, step},
-    routing::Ground,
+    routing::Policy,
     zones::Zones,
 };
 
@@ -83,7 +83,7 @@ pub struct Replay<'l> {
     fetched: u64,
     ahead: VecDeque<Written>,
     state: State,
-    ground: Ground,
+    policy: Policy,
     verdict: Verdict,
 }
 
@@ -150,7 +150,7 @@ impl<'l> Replay<'l> {
             fetched: 0,
             ahead: VecDeque::new(),
             state: State::default(),
-            ground: Ground::default(),
+            policy: Policy::default(),
             verdict: Verdict::default(),
         })
     }
@@ -183,8 +183,8 @@ impl<'l> Replay<'l> {
 
     /// The rules and zones under which the last turn was decided.
     #[must_use]
-    pub const fn ground(&self) -> &Ground {
-        &self.ground
+    pub const fn policy(&self) -> &Policy {
+        &self.policy
     }
 
     /// What is known after the last turn; after a difference, what was known before it.
@@ -264,7 +264,7 @@ impl<'l> Replay<'l> {
         if depends_on_zones && logged != self.tzdata {
             self.verdict.other_tzdata.insert(logged.to_owned());
         }
-        self.ground = Ground {
+        self.policy = Policy {
             zones: Zones::from_iter(known),
             rules,
         };
@@ -285,7 +285,7 @@ impl<'l> Replay<'l> {
             }
         };
         let mut delta = Delta::default();
-        step(&self.state, &mut delta, &self.ground, event, turn.event.now);
+        step(&self.state, &mut delta, &self.policy, event, turn.event.now);
         let difference = difference(turn, &delta);
         if difference.is_none() {
             self.verdict.decisions += turn.decisions.len() as u64;

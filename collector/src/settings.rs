@@ -7,7 +7,7 @@
 //!
 //! Each part of the collector owns the type of its own settings, and is built from it; this one fills them all, and no part
 //! knows it. What decides goes into [`Rules`], which are plain data and are kept beside the log; addresses and secrets stay
-//! here, and so do the time zones, which the rules only name ([`Settings::ground`], [`Settings::destinations`]).
+//! here, and so do the time zones, which the rules only name ([`Settings::policy`], [`Settings::destinations`]).
 //! Secrets are files, looked at once to see that they can be read, and never kept. Reading is synchronous: a reload calls
 //! [`load`] from a blocking task. It writes nothing and can be dropped at any point.
 
@@ -26,7 +26,7 @@ use vigie_core::{
     id::{PersonName, ReceiverName},
     reason::message::Language,
 };
-use vigie_decide::{routing::Ground, rules::Rules, zones::Zones};
+use vigie_decide::{routing::Policy, rules::Rules, zones::Zones};
 use vigie_platform::{
     scrape_guard::ScrapeGuard,
     settings_file::{
@@ -53,7 +53,7 @@ mod summary;
 
 pub use ingest::Ingest;
 pub use people::Person;
-pub use receivers::{Receiver, Way};
+pub use receivers::{Receiver, ReceiverKind};
 pub use summary::Summary;
 
 /// Where the settings are, unless `--config` says otherwise.
@@ -153,8 +153,8 @@ where
 impl Settings {
     /// What decisions stand on.
     #[must_use]
-    pub fn ground(&self) -> Ground {
-        Ground {
+    pub fn policy(&self) -> Policy {
+        Policy {
             rules: Arc::new(self.rules.clone()),
             zones: self.zones.clone(),
         }

@@ -13,7 +13,7 @@ use crate::status::Status;
 
 /// How many runs must agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Patience {
+pub struct Damping {
     /// Bad runs in a row before the status gets worse; at least 1.
     pub failures: u32,
     /// Good runs in a row before it gets better; at least 1.
@@ -48,7 +48,7 @@ impl Settling {
     }
 
     /// Takes in one run. `Some` when the status settles anew just now.
-    pub fn observe(&mut self, seen: Status, patience: Patience) -> Option<Status> {
+    pub fn observe(&mut self, seen: Status, patience: Damping) -> Option<Status> {
         let direction = match self.settled {
             Some(settled) if seen == settled => {
                 self.candidate = None;
@@ -95,7 +95,7 @@ mod tests {
     use super::{Status::*, *};
 
     fn run(patience: (u32, u32), seen: &[Status]) -> Vec<Option<Status>> {
-        let patience = Patience {
+        let patience = Damping {
             failures: patience.0,
             recoveries: patience.1,
         };

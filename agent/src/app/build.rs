@@ -21,7 +21,7 @@ use super::{
 use crate::{
     admin,
     join::identity::{Identity, LoadError},
-    ledger::{CheckpointFile, Ledger, lane::Lane},
+    ledger::{CheckpointFile, Ledger, lane::EntryWriter},
     metrics::{
         DeclareError, Metrics, Reload,
         server::{self, ListenError},
@@ -30,7 +30,7 @@ use crate::{
     runner::Runner,
     settings::Settings,
     spool::{self, Spool},
-    way::Way,
+    uplink::Uplink,
 };
 
 /// Only the agent's account enters its state.
@@ -128,7 +128,7 @@ pub async fn build(settings: Settings, surroundings: Surroundings) -> Result<App
         &boot_id(),
         Arc::clone(&clock),
     );
-    let lane = Lane::start(ledger).map_err(|source| BuildError::Thread { source })?;
+    let lane = EntryWriter::start(ledger).map_err(|source| BuildError::Thread { source })?;
 
     let in_force = InForce {
         targets: watch::Sender::new(targets_of(&settings)),
@@ -137,7 +137,7 @@ pub async fn build(settings: Settings, surroundings: Surroundings) -> Result<App
         plan: settings.plan(),
     };
     let identity = watch::Sender::new(Arc::new(identity));
-    let way = Way::new(
+    let way = Uplink::new(
         in_force.targets.subscribe(),
         identity.subscribe(),
         Arc::clone(&clock),

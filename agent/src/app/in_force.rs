@@ -4,7 +4,7 @@ use tokio::sync::watch;
 use vigie_core::plan::Plan;
 use vigie_platform::settings_file::Url;
 
-use crate::{fallback::Webhook, metrics_lane, settings::Settings, way::Targets};
+use crate::{fallback::Webhook, metrics_lane, settings::Settings, uplink::Targets};
 
 /// What of the settings can change while running.
 pub(super) struct InForce {

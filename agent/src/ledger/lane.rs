@@ -1,6 +1,6 @@
 //! The ledger's thread, and the handle through which the rest of the agent gives it work.
 //!
-//! One thread, one bounded queue in order of arrival. Whoever decides statuses never waits for it: [`Lane::offer`]
+//! One thread, one bounded queue in order of arrival. Whoever decides statuses never waits for it: [`EntryWriter::offer`]
 //! says at once whether a line was taken. If a disk hangs, this thread hangs with it, the queue fills, no batch is
 //! made, and the node falls silent to its collector: that is the alarm. It ends when the last handle is dropped.
 
@@ -34,7 +34,7 @@ enum Work {
 
 /// A handle to the ledger's thread.
 #[derive(Debug, Clone)]
-pub struct Lane {
+pub struct EntryWriter {
     work: mpsc::Sender<Work>,
     view: watch::Receiver<View>,
 }
@@ -42,9 +42,9 @@ pub struct Lane {
 /// The ledger's thread is gone, which only a fault of the program does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the ledger's thread has ended")]
-pub struct LaneClosed;
+pub struct EntryWriterClosed;
 
-impl Lane {
+impl EntryWriter {
     /// Starts the thread.
     ///
     /// # Errors
@@ -74,7 +74,7 @@ impl Lane {
     ///
     /// # Errors
     /// When the thread is gone.
-    pub async fn write(&self, draft: Draft) -> Result<(), LaneClosed> {
+    pub async fn write(&self, draft: Draft) -> Result<(), EntryWriterClosed> {
         self.send(Work::Write(draft)).await
     }
 
@@ -82,7 +82,7 @@ impl Lane {
     ///
     /// # Errors
     /// When the thread is gone.
-    pub async fn write_plan(&self, plan: Plan) -> Result<(), LaneClosed> {
+    pub async fn write_plan(&self, plan: Plan) -> Result<(), EntryWriterClosed> {
         self.send(Work::Plan(plan)).await
     }
 
@@ -90,7 +90,11 @@ impl Lane {
     ///
     /// # Errors
     /// When the thread is gone.
-    pub async fn batch(&self, lines_max: usize, bytes_max: usize) -> Result<Batch, LaneClosed> {
+    pub async fn batch(
+        &self,
+        lines_max: usize,
+        bytes_max: usize,
+    ) -> Result<Batch, EntryWriterClosed> {
         let (reply, answer) = oneshot::channel();
         self.send(Work::Batch {
             lines_max,
@@ -98,28 +102,28 @@ impl Lane {
             reply,
         })
         .await?;
-        answer.await.map_err(|_| LaneClosed)
+        answer.await.map_err(|_| EntryWriterClosed)
     }
 
     /// Hands over the collector's answer; see [`Ledger::answered`].
     ///
     /// # Errors
     /// When the thread is gone.
-    pub async fn answered(&self, answer: EntriesAnswer) -> Result<Consequence, LaneClosed> {
+    pub async fn answered(&self, answer: EntriesAnswer) -> Result<Consequence, EntryWriterClosed> {
         let (reply, consequence) = oneshot::channel();
         let answer = Box::new(answer);
         self.send(Work::Answered { answer, reply }).await?;
-        consequence.await.map_err(|_| LaneClosed)
+        consequence.await.map_err(|_| EntryWriterClosed)
     }
 
     /// Waits until everything given before has been done.
     ///
     /// # Errors
     /// When the thread is gone.
-    pub async fn settle(&self) -> Result<(), LaneClosed> {
+    pub async fn settle(&self) -> Result<(), EntryWriterClosed> {
         let (reply, done) = oneshot::channel();
         self.send(Work::Settle(reply)).await?;
-        done.await.map_err(|_| LaneClosed)
+        done.await.map_err(|_| EntryWriterClosed)
     }
 
     /// What may be known without asking; follows the last work done.
@@ -128,8 +132,8 @@ impl Lane {
         self.view.clone()
     }
 
-    async fn send(&self, work: Work) -> Result<(), LaneClosed> {
-        self.work.send(work).await.map_err(|_| LaneClosed)
+    async fn send(&self, work: Work) -> Result<(), EntryWriterClosed> {
+        self.work.send(work).await.map_err(|_| EntryWriterClosed)
     }
 }
 

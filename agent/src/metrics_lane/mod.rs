@@ -6,7 +6,7 @@
 //! destination ([`destination`]): what is fresh never waits for what is old ([`order`]), nor for the disk.
 //!
 //! It decides nothing and no decision reads it: what wakes somebody is in the entries lane, which never waits for this
-//! one ([`crate::way`]). A cycle that could not take place is counted and not made up for: a sample says how things were
+//! one ([`crate::uplink`]). A cycle that could not take place is counted and not made up for: a sample says how things were
 //! at its time. Cancel-safe: whatever was not delivered is in the spools, and a repeat changes nothing at a receiver.
 
 use std::{
@@ -36,7 +36,7 @@ use vigie_platform::{
     disk::Disk,
 };
 
-use crate::{metrics::Metrics, way::Way};
+use crate::{metrics::Metrics, uplink::Uplink};
 
 mod answer;
 pub mod board;
@@ -96,7 +96,7 @@ pub struct Parts {
     /// What is measured, and counted here.
     pub metrics: Arc<Metrics>,
     /// The way to the collector, shared with the entries lane.
-    pub way: Way,
+    pub way: Uplink,
     /// Who is sent samples.
     pub plan: watch::Receiver<Plan>,
     /// Fresh random numbers.

@@ -20,7 +20,7 @@ use super::{
     config::{Credential, RemoteWrite},
     order::Verdict,
 };
-use crate::way::{CLIENT_LIFE_MS, Lookups, Way, client_builder};
+use crate::uplink::{CLIENT_LIFE_MS, Lookups, Uplink, client_builder};
 
 /// Longest time for a request and its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ const VERSION_HEADER: &str = "x-prometheus-remote-write-version";
 /// Where a destination is.
 pub(super) enum Remote {
     /// The collector, over the way of both lanes.
-    Collector(Way),
+    Collector(Uplink),
     /// Another receiver.
     Other(Box<Other>),
 }

@@ -19,14 +19,14 @@ use super::{board::Shown, *};
 use crate::{
     join::identity::Identity,
     push::fixture::{Collector, Write, WriteAnswer},
-    way::Targets,
+    uplink::Targets,
 };
 
 /// A node's metrics lane at work.
 struct Node {
     clock: Arc<ManualClock>,
     metrics: Arc<Metrics>,
-    way: Way,
+    way: Uplink,
     plan: watch::Sender<Plan>,
     board: watch::Receiver<Board>,
     writes: mpsc::Receiver<Write>,
@@ -66,7 +66,7 @@ impl Node {
         });
         let identity = watch::Sender::new(identity);
         let shared = Arc::clone(&clock) as Arc<dyn Clock>;
-        let way = Way::new(
+        let way = Uplink::new(
             targets.subscribe(),
             identity.subscribe(),
             Arc::clone(&shared),

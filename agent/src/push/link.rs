@@ -1,4 +1,4 @@
-//! One request to hand in lines, and what its answer means; the connection is [`crate::way`]'s.
+//! One request to hand in lines, and what its answer means; the connection is [`crate::uplink`]'s.
 //!
 //! It knows nothing of chains or pacing, and reads at most `ANSWER_LEN_MAX` of an answer.
 
@@ -11,7 +11,7 @@ use vigie_core::{
 };
 use vigie_platform::error_chain::chain;
 
-use crate::way::Way;
+use crate::uplink::Uplink;
 
 /// Longest time for a request and its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -51,7 +51,7 @@ pub enum Outcome {
 }
 
 /// Sends one body. Samples wait meanwhile; this waits for nobody.
-pub(super) async fn post(way: &Way, body: Vec<u8>) -> Outcome {
+pub(super) async fn post(way: &Uplink, body: Vec<u8>) -> Outcome {
     let _turn = way.turn();
     let stretch = match way.stretch() {
         Ok(stretch) => stretch,

@@ -26,13 +26,13 @@ use crate::{
     ledger::{CheckpointFile, Ledger},
     runner::Runner,
     spool::{self, Spool},
-    way::Targets,
+    uplink::Targets,
 };
 
 /// A node's pusher at work.
 struct Node {
     clock: Arc<ManualClock>,
-    lane: Lane,
+    lane: EntryWriter,
     last: watch::Receiver<Option<LastPush>>,
     stop: watch::Sender<bool>,
     stopped: oneshot::Receiver<()>,
@@ -51,7 +51,7 @@ fn now() -> Now {
     }
 }
 
-fn start_lane(dir: &TempDir, clock: &Arc<ManualClock>) -> Lane {
+fn start_lane(dir: &TempDir, clock: &Arc<ManualClock>) -> EntryWriter {
     let (spool, _) = Spool::open(
         Arc::new(RealDisk),
         &dir.path().join("entries"),
@@ -60,7 +60,7 @@ fn start_lane(dir: &TempDir, clock: &Arc<ManualClock>) -> Lane {
     let checkpoint = CheckpointFile::open(&RealDisk, &dir.path().join("checkpoint"));
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
     let ledger = Ledger::new(spool, checkpoint, "app-01".parse().unwrap(), "b007", clock);
-    Lane::start(ledger).unwrap()
+    EntryWriter::start(ledger).unwrap()
 }
 
 fn small_limits() -> spool::Limits {
@@ -82,7 +82,7 @@ impl Node {
         dir: &TempDir,
         collectors: &[std::net::SocketAddr],
         clock: Arc<ManualClock>,
-        lane: Lane,
+        lane: EntryWriter,
         scheduler: Scheduler,
     ) -> Self {
         let identity = Arc::new(Identity::load(dir.path()).unwrap());
@@ -112,7 +112,7 @@ impl Node {
             proxy: None,
         };
         let identity = watch::Sender::new(identity).subscribe();
-        let way = Way::new(
+        let way = Uplink::new(
             watch::Sender::new(targets).subscribe(),
             identity.clone(),
             Arc::clone(&shared),

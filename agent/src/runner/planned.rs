@@ -9,7 +9,7 @@ use vigie_core::{
     digest::Digest,
     id::{CheckName, ServiceName},
     plan,
-    settle::Patience,
+    settle::Damping,
 };
 use vigie_platform::clock::whole_ms;
 
@@ -26,7 +26,7 @@ pub struct PlannedCheck {
     /// The deadline of one run; shorter than `every`.
     pub timeout: Duration,
     /// How many runs must agree before the status changes.
-    pub patience: Patience,
+    pub patience: Damping,
     /// Digest of all that is written in `[check.N]`, defaults not included: those are told apart in the plan.
     pub settings_sha256: Digest,
     /// What runs.

@@ -15,7 +15,7 @@ use vigie_core::{
     id::{CheckName, ServiceName},
     observation::{Facts, Object, Observation},
     reason::{Reason, vigie},
-    settle::{Patience, Settling},
+    settle::{Damping, Settling},
     status::Status,
     time::{Now, Wall},
 };
@@ -28,7 +28,7 @@ pub const OBJECTS_MAX: usize = 1_000;
 pub const LATE_AFTER_INTERVALS: u64 = 3;
 
 /// How lateness settles: at once, because there are no runs to count.
-const AT_ONCE: Patience = Patience {
+const AT_ONCE: Damping = Damping {
     failures: 1,
     recoveries: 1,
 };
@@ -38,7 +38,7 @@ const AT_ONCE: Patience = Patience {
 pub struct CheckState {
     check: CheckName,
     service: Option<ServiceName>,
-    patience: Patience,
+    patience: Damping,
     every_ms: u64,
     objects: BTreeMap<Option<Object>, ObjectState>,
     last_result: Now,
@@ -87,7 +87,7 @@ impl CheckState {
     pub const fn new(
         check: CheckName,
         service: Option<ServiceName>,
-        patience: Patience,
+        patience: Damping,
         every_ms: u64,
         now: Now,
     ) -> Self {
@@ -308,7 +308,7 @@ impl CheckState {
         }
     }
 
-    fn observe(&mut self, object: Option<Object>, cause: Cause, patience: Patience, now: Now) {
+    fn observe(&mut self, object: Option<Object>, cause: Cause, patience: Damping, now: Now) {
         let state = self.objects.entry(object).or_insert_with(|| ObjectState {
             settling: Settling::default(),
             settled_for: cause.clone(),
@@ -324,7 +324,7 @@ impl CheckState {
 
 impl ObjectState {
     /// True when the status settled anew.
-    fn observe(&mut self, cause: Cause, patience: Patience, now: Wall) -> bool {
+    fn observe(&mut self, cause: Cause, patience: Damping, now: Wall) -> bool {
         let before = self.settling.settled();
         let Some(settled) = self.settling.observe(cause.status, patience) else {
             if before == Some(cause.status) {

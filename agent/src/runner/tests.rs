@@ -15,7 +15,7 @@ use vigie_core::{
     entry::Entry,
     observation::{MetricId, Object},
     reason::availability::{NET_REFUSED, TCP_OK},
-    settle::Patience,
+    settle::Damping,
     status::Family,
     time::Wall,
 };
@@ -112,7 +112,7 @@ fn planned(name: &str, every_s: u64, puppet: &Puppet) -> PlannedCheck {
         service: None,
         every: Duration::from_secs(every_s),
         timeout: Duration::from_secs(5),
-        patience: Patience {
+        patience: Damping {
             failures: 1,
             recoveries: 1,
         },
@@ -123,7 +123,7 @@ fn planned(name: &str, every_s: u64, puppet: &Puppet) -> PlannedCheck {
 
 struct Stage {
     clock: Arc<ManualClock>,
-    lane: Lane,
+    lane: EntryWriter,
     handle: RunnerHandle,
     metrics: Arc<Metrics>,
     _dir: TempDir,
@@ -152,7 +152,7 @@ impl Stage {
             },
             statements: Vec::new(),
         });
-        let lane = Lane::start(ledger).unwrap();
+        let lane = EntryWriter::start(ledger).unwrap();
         let metrics = Arc::new(Metrics::new(Some(&node), &[&KIND]).unwrap());
         let (runner, handle) = Runner::new(
             node,

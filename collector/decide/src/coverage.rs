@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use crate::{
     escalation::reach,
     explain::{Asked, Explanation, at_once},
-    routing::Ground,
+    routing::Policy,
     rules::{Rules, Subject},
 };
 use vigie_core::{
@@ -44,17 +44,17 @@ pub struct Gap {
 /// All spans in the `days` from `from` on in which a critical service of production could fail and nobody would be told,
 /// in order of their beginnings, at most [`GAPS_MAX`].
 #[must_use]
-pub fn gaps(ground: &Ground, from: Wall, days: u32) -> Vec<Gap> {
+pub fn gaps(policy: &Policy, from: Wall, days: u32) -> Vec<Gap> {
     let end = from.plus_ms(i64::from(days) * DAY_MS);
-    let cases = cases(&ground.rules);
+    let cases = cases(&policy.rules);
     let mut gaps: Vec<Gap> = Vec::new();
     // For each case the gap that lasted until now.
     let mut lasting: Vec<Option<usize>> = vec![None; cases.len()];
     let mut at = from;
     while at < end && gaps.len() < GAPS_MAX {
-        let next = next_change(ground, at).unwrap_or(end).min(end);
+        let next = next_change(policy, at).unwrap_or(end).min(end);
         for (case, lasting) in cases.iter().zip(&mut lasting) {
-            if case.reaches_somebody(ground, at) {
+            if case.reaches_somebody(policy, at) {
                 *lasting = None;
                 continue;
             }
@@ -67,7 +67,7 @@ pub fn gaps(ground: &Ground, from: Wall, days: u32) -> Vec<Gap> {
                         place: case.place.clone(),
                         from: at,
                         to: next,
-                        instead: at_once(ground, &case.asked(at)),
+                        instead: at_once(policy, &case.asked(at)),
                     });
                 }
             }
@@ -100,11 +100,11 @@ impl Failing {
 
     /// Whether somebody is reached at once: by a receiver's own way, or by any step, since one that reaches nobody is not
     /// waited for.
-    fn reaches_somebody(&self, ground: &Ground, at: Wall) -> bool {
-        let placement = self.asked(at).place(ground, at);
+    fn reaches_somebody(&self, policy: &Policy, at: Wall) -> bool {
+        let placement = self.asked(at).place(policy, at);
         placement.tell.iter().any(|receiver| {
-            let rules = ground.rules.receivers.get(receiver);
-            let reaches = |step| !reach(ground, step, 0, at).0.is_empty();
+            let rules = policy.rules.receivers.get(receiver);
+            let reaches = |step| !reach(policy, step, 0, at).0.is_empty();
             rules.is_none_or(|rules| rules.steps.is_empty() || rules.steps.iter().any(reaches))
         })
     }
@@ -184,13 +184,13 @@ fn cases_of(rules: &Rules, service: &ServiceName) -> Vec<Failing> {
 }
 
 /// The first instant after `at` at which the answer may be another.
-fn next_change(ground: &Ground, at: Wall) -> Option<Wall> {
-    let rotas = ground
+fn next_change(policy: &Policy, at: Wall) -> Option<Wall> {
+    let rotas = policy
         .rules
         .rotas
         .values()
-        .filter_map(|rota| rota.next_change(ground.zones.find(&rota.handoff.time_zone)?, at));
-    ground.next_edge(at).into_iter().chain(rotas).min()
+        .filter_map(|rota| rota.next_change(policy.zones.find(&rota.handoff.time_zone)?, at));
+    policy.next_edge(at).into_iter().chain(rotas).min()
 }
 
 #[cfg(test)]

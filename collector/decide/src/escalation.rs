@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{destination::Destination, routing::Ground, rules::Step};
+use crate::{destination::Destination, routing::Policy, rules::EscalationStep};
 use vigie_core::{id::PersonName, time::Wall};
 
 /// When the last step is told again if the settings do not say.
@@ -12,8 +12,8 @@ pub const LAST_REPEAT_MS: u64 = 15 * 60_000;
 /// Whom a step reaches in its nth round, and who of its people cannot be reached by it.
 #[must_use]
 pub fn reach(
-    ground: &Ground,
-    step: &Step,
+    policy: &Policy,
+    step: &EscalationStep,
     round: u32,
     at: Wall,
 ) -> (Vec<Destination>, Vec<PersonName>) {
@@ -21,9 +21,9 @@ pub fn reach(
     if let Some(rota) = step
         .rota
         .as_ref()
-        .and_then(|rota| ground.rules.rotas.get(rota))
+        .and_then(|rota| policy.rules.rotas.get(rota))
     {
-        match ground.zones.find(&rota.handoff.time_zone) {
+        match policy.zones.find(&rota.handoff.time_zone) {
             Some(zone) => people.extend(rota.on_call(zone, at)),
             // Nobody can say whose turn it is: rather all of them than the wrong one.
             None => people.extend(&rota.people),
@@ -34,7 +34,7 @@ pub fn reach(
     people.retain(|person| seen.insert(*person));
     let (mut reached, mut unreachable) = (Vec::new(), Vec::new());
     for person in people {
-        let has = ground
+        let has = policy
             .rules
             .people
             .get(person)
@@ -62,7 +62,7 @@ pub fn reach(
 
 /// How long until a step is told again. The last one always is.
 #[must_use]
-pub fn repeat_ms(steps: &[Step], index: usize) -> Option<u64> {
+pub fn repeat_ms(steps: &[EscalationStep], index: usize) -> Option<u64> {
     let step = steps.get(index)?;
     step.repeat_ms
         .or((index + 1 == steps.len()).then_some(LAST_REPEAT_MS))

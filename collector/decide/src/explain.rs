@@ -7,12 +7,12 @@
 use std::iter;
 
 use crate::{
-    alert::{Notice, Told},
+    alert::{Notice, Notified},
     destination::Destination,
     escalation::repeat_ms,
     fleet::{Decision, Delta, State, Supposed, next_deadline},
-    mute::Place,
-    routing::{Case, Civil, Ground, Placement, Standing, UNKNOWN_COUNTS_AFTER_MS},
+    mute::Nodes,
+    routing::{CalendarStatus, Policy, RouteInput, Routing, UNKNOWN_COUNTS_AFTER_MS, WallTime},
     rules::{Subject, When},
 };
 use vigie_core::{
@@ -45,7 +45,7 @@ pub struct Explanation {
     /// The route that takes it, by position; `None`: none does, and every receiver is told.
     pub route: Option<usize>,
     /// The calendar on which that depended: the route's own, else the one for which something is held.
-    pub calendar: Option<Standing>,
+    pub calendar: Option<CalendarStatus>,
     /// A window of maintenance that keeps it quiet, and when that ends. What follows is then what would be without it.
     pub muted: Option<(MaintenanceName, Option<Wall>)>,
     /// Who is told at once, or as soon as not knowing counts.
@@ -126,25 +126,25 @@ impl Explanation {
 
 /// Explains what would happen.
 #[must_use]
-pub fn explain(ground: &Ground, asked: &Asked) -> Explanation {
-    explained(ground, asked, AHEAD_MS)
+pub fn explain(policy: &Policy, asked: &Asked) -> Explanation {
+    explained(policy, asked, AHEAD_MS)
 }
 
 /// As [`explain`], without looking ahead.
-pub(crate) fn at_once(ground: &Ground, asked: &Asked) -> Explanation {
-    explained(ground, asked, 0)
+pub(crate) fn at_once(policy: &Policy, asked: &Asked) -> Explanation {
+    explained(policy, asked, 0)
 }
 
-fn explained(ground: &Ground, asked: &Asked, ahead_ms: i64) -> Explanation {
-    let (counts_at, end) = (asked.counts_at(ground), asked.at.plus_ms(ahead_ms));
+fn explained(policy: &Policy, asked: &Asked, ahead_ms: i64) -> Explanation {
+    let (counts_at, end) = (asked.counts_at(policy), asked.at.plus_ms(ahead_ms));
     let muted = [asked.at, counts_at]
         .into_iter()
-        .find_map(|at| asked.window_at(ground, at));
-    let quiet_from = edges(ground, counts_at, end)
+        .find_map(|at| asked.window_at(policy, at));
+    let quiet_from = edges(policy, counts_at, end)
         .filter(|_| muted.is_none())
-        .find_map(|at| Some((asked.window_at(ground, at)?.0, at)));
-    let placement = asked.place(ground, counts_at);
-    let mut course = Course::begins(ground, asked, ahead_ms);
+        .find_map(|at| Some((asked.window_at(policy, at)?.0, at)));
+    let placement = asked.place(policy, counts_at);
+    let mut course = Course::begins(policy, asked, ahead_ms);
     course.goes_on_until(counts_at);
     let held = course.held(&placement.hold);
     let told_at_once = course.told.len();
@@ -163,7 +163,7 @@ fn explained(ground: &Ground, asked: &Asked, ahead_ms: i64) -> Explanation {
     steps.sort_by_key(|planned| planned.at);
     Explanation {
         route: placement.route,
-        calendar: calendar_of(ground, &placement, counts_at),
+        calendar: calendar_of(policy, &placement, counts_at),
         muted,
         told_now,
         steps,
@@ -175,10 +175,10 @@ fn explained(ground: &Ground, asked: &Asked, ahead_ms: i64) -> Explanation {
 }
 
 /// The calendar on which a placement depended.
-fn calendar_of(ground: &Ground, placement: &Placement, at: Wall) -> Option<Standing> {
-    let route = ground.rules.routes.get(placement.route?)?;
+fn calendar_of(policy: &Policy, placement: &Routing, at: Wall) -> Option<CalendarStatus> {
+    let route = policy.rules.routes.get(placement.route?)?;
     let of_receiver = |receiver: &ReceiverName| {
-        let receiver = ground.rules.receivers.get(receiver)?;
+        let receiver = policy.rules.receivers.get(receiver)?;
         receiver.calendar.as_ref()
     };
     let calendar = match &route.when {
@@ -189,25 +189,25 @@ fn calendar_of(ground: &Ground, placement: &Placement, at: Wall) -> Option<Stand
             would_hold.and_then(of_receiver)
         }),
     };
-    ground.standing(calendar?, at)
+    policy.standing(calendar?, at)
 }
 
 impl Asked {
     /// Where it belongs at an instant.
-    pub(crate) fn place(&self, ground: &Ground, at: Wall) -> Placement {
+    pub(crate) fn place(&self, policy: &Policy, at: Wall) -> Routing {
         let is_newly_unknown = self.status == Status::Unknown && at < self.settles_at();
-        self.place_as(ground, at, is_newly_unknown)
+        self.place_as(policy, at, is_newly_unknown)
     }
 
-    fn place_as(&self, ground: &Ground, at: Wall, is_newly_unknown: bool) -> Placement {
-        let case = Case {
+    fn place_as(&self, policy: &Policy, at: Wall, is_newly_unknown: bool) -> Routing {
+        let case = RouteInput {
             subject: &self.subject,
             node: &self.node,
             family: self.family,
             status: self.status,
             is_newly_unknown,
         };
-        ground.place(case, civil(at))
+        policy.place(case, civil(at))
     }
 
     /// When not knowing has lasted.
@@ -216,20 +216,20 @@ impl Asked {
     }
 
     /// From when on the alert counts for every route; at once where that makes no difference.
-    fn counts_at(&self, ground: &Ground) -> Wall {
+    fn counts_at(&self, policy: &Policy) -> Wall {
         let (at, settles_at) = (self.at, self.settles_at());
-        let matters = |at| self.place_as(ground, at, true) != self.place_as(ground, at, false);
-        let mut moments = iter::once(at).chain(edges(ground, at, settles_at));
+        let matters = |at| self.place_as(policy, at, true) != self.place_as(policy, at, false);
+        let mut moments = iter::once(at).chain(edges(policy, at, settles_at));
         let waits = self.status == Status::Unknown && moments.any(matters);
         if waits { settles_at } else { at }
     }
 
     /// The window of maintenance that keeps the alert quiet, and when that one ends.
-    fn window_at(&self, ground: &Ground, at: Wall) -> Option<(MaintenanceName, Option<Wall>)> {
-        let is_there = |place: &Place| place.covers(&self.node, &self.subject.groups);
-        let name = ground.window_over(self.family, false, civil(at), is_there)?;
-        let ends = ground.rules.maintenance.get(name).and_then(|window| {
-            let zone = ground.zones.find(window.window.time_zone())?;
+    fn window_at(&self, policy: &Policy, at: Wall) -> Option<(MaintenanceName, Option<Wall>)> {
+        let is_there = |place: &Nodes| place.covers(&self.node, &self.subject.groups);
+        let name = policy.window_over(self.family, false, civil(at), is_there)?;
+        let ends = policy.rules.maintenance.get(name).and_then(|window| {
+            let zone = policy.zones.find(window.window.time_zone())?;
             window.window.next_edge(zone, at)
         });
         Some((name.clone(), ends))
@@ -237,14 +237,14 @@ impl Asked {
 }
 
 /// The instants after `from`, up to `to`, at which something changes by the clock on the wall.
-fn edges(ground: &Ground, from: Wall, to: Wall) -> impl Iterator<Item = Wall> {
-    iter::successors(ground.next_edge(from), |at| ground.next_edge(*at))
+fn edges(policy: &Policy, from: Wall, to: Wall) -> impl Iterator<Item = Wall> {
+    iter::successors(policy.next_edge(from), |at| policy.next_edge(*at))
         .take_while(move |at| *at <= to)
 }
 
 /// An alert on its way through the hours, in a fleet of which nothing else is known.
 struct Course<'a> {
-    ground: &'a Ground,
+    policy: &'a Policy,
     supposed: Supposed<'a>,
     asked: &'a Asked,
     state: State,
@@ -256,11 +256,11 @@ struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    fn begins(ground: &'a Ground, asked: &'a Asked, ahead_ms: i64) -> Self {
+    fn begins(policy: &'a Policy, asked: &'a Asked, ahead_ms: i64) -> Self {
         let mut state = State::default();
-        state.meta.next_edge = ground.next_edge(asked.at);
+        state.meta.next_edge = policy.next_edge(asked.at);
         let mut course = Self {
-            ground,
+            policy,
             supposed: Supposed {
                 key: Supposed::key_on(&asked.node),
                 subject: &asked.subject,
@@ -301,7 +301,7 @@ impl<'a> Course<'a> {
         };
         let mut delta = Delta::default();
         let supposed = &self.supposed;
-        let decisions = supposed.step(&self.state, &mut delta, self.ground, self.now);
+        let decisions = supposed.step(&self.state, &mut delta, self.policy, self.now);
         self.state.merge(delta);
         for decision in decisions {
             self.note(decision);
@@ -345,12 +345,12 @@ impl<'a> Course<'a> {
                 receiver: receiver.clone(),
                 at,
                 // Steps that reach nobody do not say it.
-                route: route.or_else(|| self.asked.place(self.ground, at).route),
+                route: route.or_else(|| self.asked.place(self.policy, at).route),
             };
             let steps = Vec::new();
             self.told.push(Later { told, steps });
         }
-        let rules = self.ground.rules.receivers.get(&receiver);
+        let rules = self.policy.rules.receivers.get(&receiver);
         let is_it = |later: &&mut Later| later.told.receiver == receiver;
         let Some((rules, Later { told, steps })) = rules.zip(self.told.iter_mut().find(is_it))
         else {
@@ -398,7 +398,7 @@ impl<'a> Course<'a> {
 }
 
 /// Whether no step will begin any more: all have, and somebody was reached.
-fn is_over(told: &Told) -> bool {
+fn is_over(told: &Notified) -> bool {
     told.progress.next.is_none() && !told.to.is_empty()
 }
 
@@ -406,8 +406,8 @@ fn ms_between(from: Wall, to: Wall) -> u64 {
     u64::try_from(to.0.saturating_sub(from.0)).unwrap_or(0)
 }
 
-const fn civil(at: Wall) -> Civil {
-    Civil {
+const fn civil(at: Wall) -> WallTime {
+    WallTime {
         at,
         is_in_doubt: false,
     }

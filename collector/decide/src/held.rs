@@ -17,7 +17,7 @@ pub const HELD_MAX: usize = 10_000;
 
 /// Under what a held alert is kept: for whom, and what. An object that comes and goes is one row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct HeldKey {
+pub struct DeferredKey {
     /// Whose digest it waits for.
     pub receiver: ReceiverName,
     /// Which.
@@ -26,7 +26,7 @@ pub struct HeldKey {
 
 /// What a digest says about one object. Also the row that is kept until then.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
+pub struct Deferred {
     /// The number of its last alert.
     pub number: u64,
     /// When the first one was held.
@@ -91,7 +91,7 @@ pub struct DigestLine {
     /// Which.
     pub alert: AlertKey,
     /// What.
-    pub held: Held,
+    pub held: Deferred,
 }
 
 /// What a digest says.

@@ -51,7 +51,7 @@ pub enum Muted {
     /// Alerts that meet all of these.
     Silence(Box<SilenceMatch>),
     /// Whether nodes, and what runs on them, can be reached.
-    Maintenance(Place),
+    Maintenance(Nodes),
 }
 
 /// Which alerts a silence is for. Never empty: that would be everything.
@@ -74,7 +74,7 @@ pub struct SilenceMatch {
 /// Nodes, named one by one or by their groups.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Place {
+pub struct Nodes {
     /// Nodes.
     pub nodes: BTreeSet<NodeName>,
     /// Groups, whatever nodes they have at the moment.
@@ -128,7 +128,7 @@ impl SilenceMatch {
     }
 }
 
-impl Place {
+impl Nodes {
     /// Whether a node is one of them.
     #[must_use]
     pub fn covers(&self, node: &str, groups: &BTreeSet<GroupName>) -> bool {

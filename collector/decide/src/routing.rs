@@ -7,7 +7,7 @@ use jiff::civil::Date;
 
 use crate::{
     calendar::Why,
-    mute::Place,
+    mute::Nodes,
     rules::{Route, Rules, Subject, When},
     zones::Zones,
 };
@@ -23,7 +23,7 @@ pub const UNKNOWN_COUNTS_AFTER_MS: u64 = 5 * 60_000;
 
 /// What decisions stand on: the rules, and the zones that they name.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ground {
+pub struct Policy {
     /// The rules in force.
     pub rules: Arc<Rules>,
     /// Rules of the zones.
@@ -32,7 +32,7 @@ pub struct Ground {
 
 /// What routes go by, besides the rules.
 #[derive(Debug, Clone, Copy)]
-pub struct Case<'a> {
+pub struct RouteInput<'a> {
     /// What the alert concerns.
     pub subject: &'a Subject,
     /// Its node.
@@ -47,7 +47,7 @@ pub struct Case<'a> {
 
 /// The civil time that calendars go by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Civil {
+pub struct WallTime {
     /// The clock on the wall.
     pub at: Wall,
     /// Nobody trusts it: calendars count as closed for what is critical, and as open for what would be held.
@@ -56,7 +56,7 @@ pub struct Civil {
 
 /// Where an alert belongs at a moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Placement {
+pub struct Routing {
     /// The route that took it, by its position; `None`: none did, and every receiver is told.
     pub route: Option<usize>,
     /// Told at once.
@@ -67,7 +67,7 @@ pub struct Placement {
 
 /// How a calendar stands at a moment, for `explain`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct CalendarStatus {
     /// Which.
     pub calendar: CalendarName,
     /// Whether it counts as open.
@@ -78,27 +78,27 @@ pub struct Standing {
     pub next_edge: Option<Wall>,
 }
 
-impl Ground {
+impl Policy {
     /// Where an alert belongs. The first route whose `match` and hours fit decides.
     ///
     /// Getting worse never makes it quieter: where nobody would be told at once, whoever would be if it were less bad is.
     /// Among those whom routes do tell it is for the settings to say whom each status is for.
     #[must_use]
-    pub fn place(&self, case: Case<'_>, civil: Civil) -> Placement {
+    pub fn place(&self, case: RouteInput<'_>, civil: WallTime) -> Routing {
         let mut placement = self.first_match(case, civil);
         let quieter = [Status::Unknown, Status::Warning].into_iter();
         let mut quieter = quieter.filter(|status| status.rank() < case.status.rank());
         while placement.tell.is_empty()
             && let Some(status) = quieter.next()
         {
-            placement.tell = self.first_match(Case { status, ..case }, civil).tell;
+            placement.tell = self.first_match(RouteInput { status, ..case }, civil).tell;
         }
         let tell = &placement.tell;
         placement.hold.retain(|receiver| !tell.contains(receiver));
         placement
     }
 
-    fn first_match(&self, case: Case<'_>, civil: Civil) -> Placement {
+    fn first_match(&self, case: RouteInput<'_>, civil: WallTime) -> Routing {
         let found = self
             .rules
             .routes
@@ -107,15 +107,15 @@ impl Ground {
             .find(|(_, route)| self.takes(route, case, civil));
         let Some((index, route)) = found else {
             // Settings that could cause this are refused; if one slips through, too many being told beats nobody.
-            return Placement {
+            return Routing {
                 route: None,
                 tell: self.rules.receivers.keys().cloned().collect(),
                 hold: Vec::new(),
             };
         };
-        let mut placement = Placement {
+        let mut placement = Routing {
             route: Some(index),
-            ..Placement::default()
+            ..Routing::default()
         };
         for receiver in &route.notify {
             // What would be held for a morning that never comes is told now.
@@ -136,7 +136,7 @@ impl Ground {
         placement
     }
 
-    fn takes(&self, route: &Route, case: Case<'_>, civil: Civil) -> bool {
+    fn takes(&self, route: &Route, case: RouteInput<'_>, civil: WallTime) -> bool {
         // Not quieter than the warning it may have been, and no louder.
         let counts_as = match case.status {
             Status::Unknown if case.is_newly_unknown => Status::Warning,
@@ -153,13 +153,13 @@ impl Ground {
     }
 
     /// Whether a route's calendar is open. In doubt it is not: then those who are on call at night are told.
-    fn is_inside(&self, calendar: &CalendarName, civil: Civil) -> bool {
+    fn is_inside(&self, calendar: &CalendarName, civil: WallTime) -> bool {
         !civil.is_in_doubt && self.why(calendar, civil.at).is_some_and(Why::is_open)
     }
 
     /// Whether a receiver is told at once of what is held otherwise. In doubt it is: better in the night than never.
     #[must_use]
-    pub fn is_at_work(&self, receiver: &ReceiverName, civil: Civil) -> bool {
+    pub fn is_at_work(&self, receiver: &ReceiverName, civil: WallTime) -> bool {
         let calendar = self
             .rules
             .receivers
@@ -176,8 +176,8 @@ impl Ground {
         &self,
         family: Family,
         is_silence: bool,
-        civil: Civil,
-        is_there: impl Fn(&Place) -> bool,
+        civil: WallTime,
+        is_there: impl Fn(&Nodes) -> bool,
     ) -> Option<&MaintenanceName> {
         if civil.is_in_doubt {
             return None;
@@ -203,12 +203,12 @@ impl Ground {
 
     /// How a calendar stands.
     #[must_use]
-    pub fn standing(&self, calendar: &CalendarName, at: Wall) -> Option<Standing> {
+    pub fn standing(&self, calendar: &CalendarName, at: Wall) -> Option<CalendarStatus> {
         let rules = self.rules.calendars.get(calendar)?;
         let zone = self.zones.find(&rules.time_zone);
         let in_zone = zone.map(|zone| rules.in_zone(zone));
         let why = in_zone.map(|calendar| calendar.why(at));
-        Some(Standing {
+        Some(CalendarStatus {
             calendar: calendar.clone(),
             is_open: why.is_some_and(Why::is_open),
             why,

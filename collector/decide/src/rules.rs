@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     calendar::{Calendar, recurring::Recurring},
-    mute::{Place, Scope},
+    mute::{Nodes, Scope},
     rota::Rota,
 };
 use vigie_core::{
@@ -67,12 +67,12 @@ pub struct Receiver {
     pub digest_always: bool,
     /// Whom to tell, one after the other. Empty: the receiver has one way of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub steps: Vec<Step>,
+    pub steps: Vec<EscalationStep>,
 }
 
 /// One step of a receiver.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Step {
+pub struct EscalationStep {
     /// How long after the step before it this one is added, in milliseconds. Of no meaning for the first.
     pub after_ms: u64,
     /// Whoever is on call there.
@@ -93,7 +93,7 @@ pub struct Step {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Maintenance {
     /// Of which nodes.
-    pub place: Place,
+    pub place: Nodes,
     /// When.
     pub window: Recurring,
     /// What it keeps quiet.

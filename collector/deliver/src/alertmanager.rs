@@ -14,7 +14,7 @@ use vigie_core::{
     digest::{Digest, to_hex},
     reason::message::{self, TEXT_LEN_MAX, sanitised},
 };
-use vigie_decide::alert::{Body, Message, Notice, Telling};
+use vigie_decide::alert::{Body, Message, Notice, Notification};
 use vigie_wording::Voice;
 
 use super::webhook;
@@ -130,7 +130,7 @@ pub(super) fn described(
     (labels, annotations)
 }
 
-fn services(telling: &Telling) -> String {
+fn services(telling: &Notification) -> String {
     let names: Vec<&str> = telling.services.iter().map(|name| name.as_str()).collect();
     names.join(",")
 }

@@ -21,7 +21,7 @@ use vigie_decide::{
 
 use super::{
     alertmanager::{DIGEST_LASTS_MS, described},
-    attempt::{TargetError, Told},
+    attempt::{Occasion, TargetError},
     http::{self, Endpoint, Reply, Request},
     queue::Answer,
 };
@@ -53,7 +53,7 @@ impl AlertmanagerApi {
     }
 
     /// Tries once.
-    pub(super) async fn send(&self, told: &Told<'_>, message: &Message) -> Answer {
+    pub(super) async fn send(&self, told: &Occasion<'_>, message: &Message) -> Answer {
         let request = Request::json(body(told, message), message.key);
         self.endpoint
             .send(
@@ -67,7 +67,7 @@ impl AlertmanagerApi {
     }
 }
 
-fn body(told: &Told<'_>, message: &Message) -> Vec<u8> {
+fn body(told: &Occasion<'_>, message: &Message) -> Vec<u8> {
     let (labels, annotations) = described(message, told.voice, told.detail);
     let alert = |labels: Map<String, Value>, from: Wall, until: Wall| {
         json!({

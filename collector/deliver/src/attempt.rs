@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use vigie_core::time::Wall;
 use vigie_decide::{
-    alert::{Message, Telling},
+    alert::{Message, Notification},
     destination::Destination,
 };
 use vigie_platform::{settings_file::ReadSecretError, tls::TlsError};
@@ -37,7 +37,7 @@ impl Outcome {
 }
 
 /// What a channel needs to know of whom it tells.
-pub(super) struct Told<'t> {
+pub(super) struct Occasion<'t> {
     pub(super) destination: &'t Destination,
     pub(super) detail: Detail,
     pub(super) voice: Voice<'t>,
@@ -46,7 +46,7 @@ pub(super) struct Told<'t> {
     pub(super) limit: Duration,
 }
 
-impl Told<'_> {
+impl Occasion<'_> {
     /// A batch in the words of a chat.
     pub(super) fn chat(&self, batch: &[Message]) -> Chat {
         match self.detail {
@@ -119,8 +119,8 @@ pub enum TargetError {
 }
 
 /// What a batch says of each alert in the end.
-pub(super) fn newest(batch: &[Message]) -> impl Iterator<Item = &Telling> {
-    let mut newest: BTreeMap<u64, (u64, &Telling)> = BTreeMap::new();
+pub(super) fn newest(batch: &[Message]) -> impl Iterator<Item = &Notification> {
+    let mut newest: BTreeMap<u64, (u64, &Notification)> = BTreeMap::new();
     for message in batch {
         let Some(telling) = message.telling() else {
             continue;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use vigie_decide::{alert::Message, destination::Destination};
 
 use super::{
-    attempt::{TargetError, Told},
+    attempt::{Occasion, TargetError},
     http::{self as outside, Endpoint, Reply, Request},
     queue::Answer,
 };
@@ -40,7 +40,7 @@ impl Mattermost {
     }
 
     /// Tries once.
-    pub(super) async fn send(&self, told: &Told<'_>, batch: &[Message]) -> Answer {
+    pub(super) async fn send(&self, told: &Occasion<'_>, batch: &[Message]) -> Answer {
         let Some(lead) = batch.first() else {
             return Answer::Accepted;
         };

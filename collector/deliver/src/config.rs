@@ -112,14 +112,14 @@ pub struct Contact {
     /// Which channel.
     pub channel: ChannelName,
     /// All that telling needs.
-    pub way: ContactWay,
+    pub way: ContactChannel,
     /// How much is told.
     pub detail: Detail,
 }
 
 /// By what a destination is told, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ContactWay {
+pub enum ContactChannel {
     /// A mail.
     Email(Email),
     /// A gateway for text messages or calls.
@@ -134,7 +134,7 @@ pub enum ContactWay {
     Alertmanager(AlertmanagerApi),
 }
 
-impl ContactWay {
+impl ContactChannel {
     /// Whether it has a place for a digest. For the others one becomes an alert that is only for information.
     #[must_use]
     pub const fn is_for_people(&self) -> bool {

@@ -42,7 +42,7 @@ use vigie_decide::{alert::Message, destination::Destination};
 use vigie_wording::MailIds;
 
 use super::{
-    attempt::{Outcome, TargetError, Told},
+    attempt::{Occasion, Outcome, TargetError},
     http::{secret, trust},
     queue::Answer,
     smtp::{Encryption, SmtpError, connect},
@@ -230,7 +230,7 @@ impl Email {
 
     /// Tries once. Everything up to a message takes at most the limit of a try, and all of it twice as much: a server may
     /// look at a message for a while, and whoever gives up then makes it come twice.
-    pub(super) async fn send(&self, told: &Told<'_>, batch: &[Message]) -> Outcome {
+    pub(super) async fn send(&self, told: &Occasion<'_>, batch: &[Message]) -> Outcome {
         let to = told.destination;
         let mut connection = None;
         let mut refused = Vec::new();
@@ -261,7 +261,7 @@ impl Email {
     /// be told the last time either.
     async fn send_shares(
         &self,
-        told: &Told<'_>,
+        told: &Occasion<'_>,
         batch: &[Message],
         connection: &mut Option<AsyncSmtpConnection>,
         refused: &mut Vec<(Address, u16)>,
@@ -403,7 +403,7 @@ impl Email {
     }
 
     /// The whole message, headers and body, ready for `DATA`.
-    fn write(&self, told: &Told<'_>, batch: &[Message]) -> Option<Vec<u8>> {
+    fn write(&self, told: &Occasion<'_>, batch: &[Message]) -> Option<Vec<u8>> {
         let vigie_wording::Mail {
             subject,
             text,

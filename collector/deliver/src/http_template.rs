@@ -14,7 +14,7 @@ use vigie_decide::{
 };
 
 use super::{
-    attempt::{TargetError, Told},
+    attempt::{Occasion, TargetError},
     http::{self as outside, Endpoint, Reply, Request},
     queue::Answer,
 };
@@ -56,7 +56,7 @@ impl HttpGateway {
     }
 
     /// Tries once.
-    pub(super) async fn send(&self, told: &Told<'_>, batch: &[Message]) -> Answer {
+    pub(super) async fn send(&self, told: &Occasion<'_>, batch: &[Message]) -> Answer {
         let Some(lead) = batch.first() else {
             return Answer::Accepted;
         };
@@ -80,7 +80,7 @@ impl HttpGateway {
             .await
     }
 
-    fn body(&self, told: &Told<'_>, batch: &[Message], lead: &Message) -> String {
+    fn body(&self, told: &Occasion<'_>, batch: &[Message], lead: &Message) -> String {
         let said = told.chat(batch);
         let text = match told.detail {
             Detail::Minimal => vigie_wording::brief(told.voice, batch),

@@ -15,7 +15,7 @@
 //! - A message whose destination is not in the settings any more cannot be told: [`Report::Undeliverable`].
 //!
 //! Cancelled ([`Delivery::run`] dropped), tries under way are cut, and nobody knows what became of them. Asked to stop,
-//! it begins no more tries and waits for those under way. A full disk does not concern it: [`Deliverer::take_unlogged`]
+//! it begins no more tries and waits for those under way. A full disk does not concern it: [`Dispatcher::take_unlogged`]
 //! is how pages go out when nothing can be written.
 
 pub mod alertmanager;
@@ -91,7 +91,7 @@ pub enum Report {
     /// [`DeliveryEvent::Delivered`], [`DeliveryEvent::Refused`], [`DeliveryEvent::DeliveryFailing`] or [`DeliveryEvent::DeliveryWorks`].
     Event(Event),
     /// Wanted: the next [`queue::QUEUE_LEN_MAX`] messages of the outbox for this destination with an order above this
-    /// one, in their order, by [`Deliverer::refill`]. Also when there are none.
+    /// one, in their order, by [`Dispatcher::refill`]. Also when there are none.
     Refill {
         /// For whom.
         to: Destination,
@@ -128,7 +128,7 @@ pub struct Parts {
 
 /// The handle: hands messages over and never waits.
 #[derive(Clone)]
-pub struct Deliverer(Arc<Shared>);
+pub struct Dispatcher(Arc<Shared>);
 
 /// The task.
 pub struct Delivery {
@@ -175,25 +175,25 @@ struct Plan {
 
 /// Puts delivery together; nothing is sent before [`Delivery::run`].
 #[must_use]
-pub fn build(parts: Parts) -> (Deliverer, Delivery, mpsc::Receiver<Report>) {
+pub fn build(parts: Parts) -> (Dispatcher, Delivery, mpsc::Receiver<Report>) {
     let (sender, reports) = mpsc::channel(REPORTS_MAX);
-    let deliverer = Deliverer(Arc::new(Shared {
+    let dispatcher = Dispatcher(Arc::new(Shared {
         clock: parts.clock,
         counters: Arc::default(),
         changed: Notify::new(),
         inner: Mutex::default(),
     }));
-    deliverer.replace_targets(parts.targets);
+    dispatcher.replace_targets(parts.targets);
     let delivery = Delivery {
-        shared: Arc::clone(&deliverer.0),
+        shared: Arc::clone(&dispatcher.0),
         pulse: parts.pulse,
         jitter: parts.jitter,
         reports: sender,
     };
-    (deliverer, delivery, reports)
+    (dispatcher, delivery, reports)
 }
 
-impl Deliverer {
+impl Dispatcher {
     /// Takes messages that are in the outbox, in their order. Each is reported as [`DeliveryEvent::Delivered`] one day.
     pub fn take(&self, messages: Vec<Message>) {
         let now = self.0.clock.elapsed();

@@ -12,13 +12,13 @@ use vigie_core::{
     status::{Criticality, Status},
 };
 use vigie_decide::{
-    alert::{Message, Notice, Telling},
+    alert::{Message, Notice, Notification},
     destination::Destination,
 };
 use vigie_platform::settings_file::SecretFile;
 
 use super::{
-    attempt::{TargetError, Told, newest},
+    attempt::{Occasion, TargetError, newest},
     http::{self as outside, Endpoint, Reply, Request},
     queue::Answer,
 };
@@ -59,7 +59,7 @@ impl Ntfy {
     }
 
     /// Tries once.
-    pub(super) async fn send(&self, told: &Told<'_>, batch: &[Message]) -> Answer {
+    pub(super) async fn send(&self, told: &Occasion<'_>, batch: &[Message]) -> Answer {
         let Some(lead) = batch.first() else {
             return Answer::Accepted;
         };
@@ -113,8 +113,8 @@ fn is_accepted(reply: &Reply<'_>) -> bool {
 
 /// The most urgent alert of a batch decides, as it stands in the end.
 fn priority(batch: &[Message]) -> Priority {
-    let has_ended = |telling: &Telling| telling.notice == Notice::Close;
-    let wakes = |telling: &Telling| {
+    let has_ended = |telling: &Notification| telling.notice == Notice::Close;
+    let wakes = |telling: &Notification| {
         !has_ended(telling)
             && telling.criticality == Criticality::Critical
             && matches!(telling.status, Status::Critical | Status::Unknown)

@@ -18,13 +18,13 @@ use vigie_core::{
     status::Status,
 };
 use vigie_decide::{
-    alert::{Body, Message, Notice, Telling},
+    alert::{Body, Message, Notice, Notification},
     destination::Destination,
 };
 use vigie_platform::settings_file::Secret;
 
 use super::{
-    attempt::{TargetError, Told},
+    attempt::{Occasion, TargetError},
     http::{self, Endpoint, Reply, Request},
     queue::Answer,
     webhook,
@@ -63,7 +63,7 @@ impl Pagerduty {
     }
 
     /// Tries once.
-    pub(super) async fn send(&self, told: &Told<'_>, message: &Message) -> Answer {
+    pub(super) async fn send(&self, told: &Occasion<'_>, message: &Message) -> Answer {
         let mut event = event(told, message);
         // The one place where the key is; nothing prints a request.
         event["routing_key"] = self.routing_key.expose_str().into();
@@ -84,7 +84,7 @@ fn is_accepted(reply: &Reply<'_>) -> bool {
     serde_json::from_slice::<Value>(reply.body).is_ok_and(|body| body["status"] == "success")
 }
 
-fn event(told: &Told<'_>, message: &Message) -> Value {
+fn event(told: &Occasion<'_>, message: &Message) -> Value {
     let dedup_key = dedup_key(message);
     let said = webhook::said(message, told.voice, told.detail);
     match &message.body {
@@ -136,7 +136,7 @@ fn event(told: &Told<'_>, message: &Message) -> Value {
     }
 }
 
-fn details(telling: &Telling, detail: Detail) -> Value {
+fn details(telling: &Notification, detail: Detail) -> Value {
     let mut details = json!({
         "number": telling.number,
         "notice": telling.notice,
@@ -154,7 +154,7 @@ fn details(telling: &Telling, detail: Detail) -> Value {
     details
 }
 
-fn services(telling: &Telling) -> String {
+fn services(telling: &Notification) -> String {
     let names: Vec<&str> = telling.services.iter().map(|name| name.as_str()).collect();
     names.join(",")
 }

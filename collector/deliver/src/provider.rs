@@ -25,7 +25,7 @@ use vigie_core::{
 };
 use vigie_decide::{
     alert::{Body, Message},
-    held::{DigestLine, DigestNotice, Held, MuteLine},
+    held::{Deferred, DigestLine, DigestNotice, MuteLine},
 };
 use vigie_platform::settings_file::SecretFile;
 
@@ -34,7 +34,7 @@ use super::{
     queue::Answer,
     target::{Links, Target},
 };
-use crate::config::{By, Contact, ContactWay, Detail, TargetConfig};
+use crate::config::{By, Contact, ContactChannel, Detail, TargetConfig};
 
 /// When everything here is told: 2026-11-22T19:04:33Z.
 pub(super) const NOW: Wall = Wall(1_795_374_273_000);
@@ -191,7 +191,7 @@ pub(super) fn settings(mut by: By, detail: Detail) -> TargetConfig {
 }
 
 /// A channel.
-pub(super) fn contact(way: ContactWay) -> By {
+pub(super) fn contact(way: ContactChannel) -> By {
     By::Contact(Contact {
         channel: "sms".parse().unwrap(),
         way,
@@ -210,7 +210,7 @@ pub(super) fn open(settings: &TargetConfig) -> Target {
 }
 
 /// Whoever is told by `way`, ready.
-pub(super) fn target(way: ContactWay, detail: Detail) -> Target {
+pub(super) fn target(way: ContactChannel, detail: Detail) -> Target {
     open(&settings(contact(way), detail))
 }
 
@@ -240,7 +240,7 @@ pub(super) fn about(mut message: Message, object: &str) -> Message {
 
 /// What waited for a morning.
 pub(super) fn digest() -> Message {
-    let held = Held {
+    let held = Deferred {
         number: 1840,
         held_since: Wall(1_795_300_000_000),
         since: Wall(1_795_300_000_000),

@@ -194,7 +194,7 @@ struct Transmission {
 }
 
 #[derive(Debug)]
-enum Way {
+enum Schedule {
     Abreast(Abreast),
     Paced(Paced),
 }
@@ -206,7 +206,7 @@ pub struct Queue {
     places: HashMap<Digest, Place>,
     /// What is under way, by its first message.
     in_flight: HashMap<Digest, Transmission>,
-    way: Way,
+    way: Schedule,
     /// The highest `order` ever held here; what is asked for comes after it.
     reached: u64,
     /// Messages beyond `reached` may be in the outbox and not here.
@@ -236,7 +236,7 @@ enum Standing {
     Working,
 }
 
-impl Way {
+impl Schedule {
     fn new(pacing: Pacing) -> Self {
         match pacing {
             Pacing::Abreast => Self::Abreast(Abreast::default()),
@@ -260,7 +260,7 @@ impl Queue {
             line: Line::new(),
             places: HashMap::new(),
             in_flight: HashMap::new(),
-            way: Way::new(pacing),
+            way: Schedule::new(pacing),
             reached: 0,
             has_more: false,
             left: 0,
@@ -294,8 +294,8 @@ impl Queue {
 
     const fn len_max(&self) -> usize {
         match self.way {
-            Way::Abreast(_) => QUEUE_LEN_MAX,
-            Way::Paced(_) => PACED_LEN_MAX,
+            Schedule::Abreast(_) => QUEUE_LEN_MAX,
+            Schedule::Paced(_) => PACED_LEN_MAX,
         }
     }
 
@@ -361,7 +361,7 @@ impl Queue {
             is_in_flight: false,
             probed: 0,
         };
-        if let Way::Paced(paced) = &mut self.way {
+        if let Schedule::Paced(paced) = &mut self.way {
             paced.held(place, &waiting);
         }
         self.places.insert(place.1, place);
@@ -384,17 +384,17 @@ impl Queue {
     /// first, until [`Queue::answered`]. Exactly one message where the destination is not paced.
     pub fn next(&mut self, now: Elapsed) -> Option<Vec<Message>> {
         if std::mem::take(&mut self.is_renumbered)
-            && let Way::Paced(paced) = &mut self.way
+            && let Schedule::Paced(paced) = &mut self.way
         {
             paced.recount(&self.line);
         }
         let (places, kind) = match &mut self.way {
-            Way::Abreast(abreast) => {
+            Schedule::Abreast(abreast) => {
                 let place = abreast.next(&self.line, self.in_flight.len(), now)?;
                 (vec![place], Kind::Whole)
             }
-            Way::Paced(_) if !self.in_flight.is_empty() => return None,
-            Way::Paced(paced) => paced.next(&self.line, now)?,
+            Schedule::Paced(_) if !self.in_flight.is_empty() => return None,
+            Schedule::Paced(paced) => paced.next(&self.line, now)?,
         };
         let mut batch = Vec::with_capacity(places.len());
         for place in &places {
@@ -414,8 +414,8 @@ impl Queue {
     #[must_use]
     pub fn wake_at(&self) -> Option<Elapsed> {
         let next = match &self.way {
-            Way::Abreast(abreast) => abreast.wake_at(&self.line, self.in_flight.len()),
-            Way::Paced(paced) => paced.wake_at().filter(|_| self.in_flight.is_empty()),
+            Schedule::Abreast(abreast) => abreast.wake_at(&self.line, self.in_flight.len()),
+            Schedule::Paced(paced) => paced.wake_at().filter(|_| self.in_flight.is_empty()),
         };
         let failing = self
             .first_try
@@ -445,7 +445,7 @@ impl Queue {
                 self.failed(&transmission, answer, jitter, now)
             }
         };
-        if let Way::Paced(paced) = &mut self.way {
+        if let Schedule::Paced(paced) = &mut self.way {
             paced.recount(&self.line);
         }
         self.first_try = None;
@@ -483,8 +483,8 @@ impl Queue {
             waiting.is_passed |= waiting.first_try.is_some();
         }
         match &mut self.way {
-            Way::Abreast(abreast) => abreast.accepted(&mut self.line, was_refused, now),
-            Way::Paced(paced) => paced.accepted(&mut self.line, transmission.kind, now),
+            Schedule::Abreast(abreast) => abreast.accepted(&mut self.line, was_refused, now),
+            Schedule::Paced(paced) => paced.accepted(&mut self.line, transmission.kind, now),
         }
         verdicts
     }
@@ -518,10 +518,10 @@ impl Queue {
             }
         }
         match &mut self.way {
-            Way::Abreast(abreast) => {
+            Schedule::Abreast(abreast) => {
                 abreast.failed(&mut self.line, &transmission.places, answer, jitter, now);
             }
-            Way::Paced(paced) => {
+            Schedule::Paced(paced) => {
                 paced.failed(&mut self.line, transmission, answer, jitter, now);
             }
         }
@@ -534,11 +534,11 @@ impl Queue {
             waiting.due = waiting.due.min(now);
         }
         if self.way.pacing() != pacing {
-            self.way = Way::new(pacing);
+            self.way = Schedule::new(pacing);
         }
         match &mut self.way {
-            Way::Abreast(abreast) => abreast.retry_now(),
-            Way::Paced(paced) => {
+            Schedule::Abreast(abreast) => abreast.retry_now(),
+            Schedule::Paced(paced) => {
                 paced.retry_now(&mut self.line);
                 paced.recount(&self.line);
             }

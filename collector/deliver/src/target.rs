@@ -19,7 +19,7 @@ use vigie_wording::Voice;
 use super::{
     alertmanager,
     alertmanager_api::AlertmanagerApi,
-    attempt::{Outcome, REQUEST_TIMEOUT, TargetError, Told, newest},
+    attempt::{Occasion, Outcome, REQUEST_TIMEOUT, TargetError, newest},
     chat::Mattermost,
     email::Email,
     http::{self, Endpoint, Request},
@@ -29,7 +29,7 @@ use super::{
     queue::Answer,
     webhook,
 };
-use crate::config::{self, Address, By, ContactWay, Detail, TargetConfig, WebhookFormat};
+use crate::config::{self, Address, By, ContactChannel, Detail, TargetConfig, WebhookFormat};
 
 /// A message that is tried again within so many milliseconds has the same link, and so is the same byte for byte; one that
 /// waited for longer has a link that is good for as long as any other. Half of the shortest time that links can last.
@@ -43,7 +43,7 @@ pub type Links = Arc<dyn Fn(&Destination, &[&Message], Wall) -> String + Send + 
 #[derive(Clone)]
 pub struct Target {
     destination: Destination,
-    way: Way,
+    way: Channel,
     detail: Detail,
     language: Language,
     zone: Option<TimeZone>,
@@ -52,7 +52,7 @@ pub struct Target {
 }
 
 #[derive(Clone)]
-enum Way {
+enum Channel {
     Webhook(Webhook),
     Email(Arc<Email>),
     Http(Arc<HttpGateway>),
@@ -98,19 +98,19 @@ impl Target {
     pub fn open(config: &TargetConfig, links: Option<Links>) -> Result<Self, TargetError> {
         let to = &config.destination;
         let way = match &config.by {
-            By::Webhook(webhook) => Way::Webhook(Webhook::open(webhook, to)?),
+            By::Webhook(webhook) => Channel::Webhook(Webhook::open(webhook, to)?),
             By::Contact(contact) => match &contact.way {
-                ContactWay::Email(email) => Way::Email(Arc::new(Email::open(email, to)?)),
-                ContactWay::Http(http) => Way::Http(Arc::new(HttpGateway::open(http, to)?)),
-                ContactWay::Ntfy(ntfy) => Way::Ntfy(Arc::new(Ntfy::open(ntfy, to)?)),
-                ContactWay::Mattermost(chat) => {
-                    Way::Mattermost(Arc::new(Mattermost::open(chat, to)?))
+                ContactChannel::Email(email) => Channel::Email(Arc::new(Email::open(email, to)?)),
+                ContactChannel::Http(http) => Channel::Http(Arc::new(HttpGateway::open(http, to)?)),
+                ContactChannel::Ntfy(ntfy) => Channel::Ntfy(Arc::new(Ntfy::open(ntfy, to)?)),
+                ContactChannel::Mattermost(chat) => {
+                    Channel::Mattermost(Arc::new(Mattermost::open(chat, to)?))
                 }
-                ContactWay::Pagerduty(pagerduty) => {
-                    Way::Pagerduty(Arc::new(Pagerduty::open(pagerduty, to)?))
+                ContactChannel::Pagerduty(pagerduty) => {
+                    Channel::Pagerduty(Arc::new(Pagerduty::open(pagerduty, to)?))
                 }
-                ContactWay::Alertmanager(api) => {
-                    Way::Alertmanager(Arc::new(AlertmanagerApi::open(api, to)?))
+                ContactChannel::Alertmanager(api) => {
+                    Channel::Alertmanager(Arc::new(AlertmanagerApi::open(api, to)?))
                 }
             },
         };
@@ -140,7 +140,7 @@ impl Target {
     pub fn stand_in(destination: Destination, provider: Arc<dyn StandIn>, is_paced: bool) -> Self {
         Self {
             destination,
-            way: Way::StandIn(provider, is_paced),
+            way: Channel::StandIn(provider, is_paced),
             detail: Detail::Full,
             language: Language::French,
             zone: None,
@@ -159,16 +159,18 @@ impl Target {
     #[must_use]
     pub const fn is_paced(&self) -> bool {
         match self.way {
-            Way::Email(_) | Way::Http(_) | Way::Ntfy(_) | Way::Mattermost(_) => true,
-            Way::Webhook(_) | Way::Pagerduty(_) | Way::Alertmanager(_) => false,
+            Channel::Email(_) | Channel::Http(_) | Channel::Ntfy(_) | Channel::Mattermost(_) => {
+                true
+            }
+            Channel::Webhook(_) | Channel::Pagerduty(_) | Channel::Alertmanager(_) => false,
             #[cfg(any(test, feature = "stand-in"))]
-            Way::StandIn(_, is_paced) => is_paced,
+            Channel::StandIn(_, is_paced) => is_paced,
         }
     }
 
     /// Takes over what was known of messages under way when `before` was in force.
     pub(super) fn carry_on(&mut self, before: &Self) {
-        if let (Way::Email(email), Way::Email(before)) = (&mut self.way, &before.way)
+        if let (Channel::Email(email), Channel::Email(before)) = (&mut self.way, &before.way)
             // Nothing else holds a target that is not in force yet.
             && let Some(email) = Arc::get_mut(email)
         {
@@ -188,7 +190,7 @@ impl Target {
             "programs get one message at a time"
         );
         let link = self.link(batch, now);
-        let told = Told {
+        let told = Occasion {
             destination: &self.destination,
             detail: self.detail,
             voice: Voice {
@@ -201,15 +203,15 @@ impl Target {
             limit: self.request_timeout,
         };
         match &self.way {
-            Way::Webhook(webhook) => Outcome::of(webhook.post(&told, lead).await),
-            Way::Email(email) => email.send(&told, batch).await,
-            Way::Http(gateway) => Outcome::of(gateway.send(&told, batch).await),
-            Way::Ntfy(ntfy) => Outcome::of(ntfy.send(&told, batch).await),
-            Way::Mattermost(chat) => Outcome::of(chat.send(&told, batch).await),
-            Way::Pagerduty(pagerduty) => Outcome::of(pagerduty.send(&told, lead).await),
-            Way::Alertmanager(api) => Outcome::of(api.send(&told, lead).await),
+            Channel::Webhook(webhook) => Outcome::of(webhook.post(&told, lead).await),
+            Channel::Email(email) => email.send(&told, batch).await,
+            Channel::Http(gateway) => Outcome::of(gateway.send(&told, batch).await),
+            Channel::Ntfy(ntfy) => Outcome::of(ntfy.send(&told, batch).await),
+            Channel::Mattermost(chat) => Outcome::of(chat.send(&told, batch).await),
+            Channel::Pagerduty(pagerduty) => Outcome::of(pagerduty.send(&told, lead).await),
+            Channel::Alertmanager(api) => Outcome::of(api.send(&told, lead).await),
             #[cfg(any(test, feature = "stand-in"))]
-            Way::StandIn(provider, _) => {
+            Channel::StandIn(provider, _) => {
                 Outcome::of(provider.offer(&self.destination, batch).await)
             }
         }
@@ -253,7 +255,7 @@ impl Webhook {
         })
     }
 
-    async fn post(&self, told: &Told<'_>, message: &Message) -> Answer {
+    async fn post(&self, told: &Occasion<'_>, message: &Message) -> Answer {
         let body = match self.format {
             WebhookFormat::Vigie => webhook::body(message, told.voice, told.detail),
             WebhookFormat::Alertmanager => alertmanager::body(message, told.voice, told.detail),

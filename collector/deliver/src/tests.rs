@@ -17,7 +17,7 @@ use vigie_core::{
     status::{Criticality, Environment, Family, Need, Status},
     time::{Now, Wall},
 };
-use vigie_decide::alert::{AlertKey, Body, Ended, Notice, Telling};
+use vigie_decide::alert::{AlertKey, Body, Ended, Notice, Notification};
 use vigie_platform::{clock::ManualClock, settings_file::SecretFile};
 use vigie_wording::Voice;
 
@@ -26,7 +26,7 @@ use super::{
     *,
 };
 use crate::config::{
-    AcceptedWhen, Address, By, Contact, ContactWay, Detail, Encoding, HttpContact, HttpGateway,
+    AcceptedWhen, Address, By, Contact, ContactChannel, Detail, Encoding, HttpContact, HttpGateway,
     HttpMethod, TargetConfig, Template, Webhook, WebhookFormat,
 };
 
@@ -35,7 +35,7 @@ const RECENT_MS: u64 = 30_000;
 
 pub(super) fn message(order: u64, number: u64, notice: Notice) -> Message {
     let facts = json!({"expected": [200], "got": 503});
-    let telling = Telling {
+    let telling = Notification {
         notice,
         number,
         opening: number,
@@ -212,7 +212,7 @@ fn person(to: &str, url: &str) -> TargetConfig {
     TargetConfig {
         by: By::Contact(Contact {
             channel: "sms".parse().unwrap(),
-            way: ContactWay::Http(Box::new(HttpContact {
+            way: ContactChannel::Http(Box::new(HttpContact {
                 gateway,
                 to: "+33600000000".to_owned().into(),
             })),
@@ -236,7 +236,7 @@ fn open(settings: &TargetConfig) -> Target {
 
 /// Delivery at work, with a clock of its own and the longest delays.
 struct Bench {
-    deliverer: Deliverer,
+    dispatcher: Dispatcher,
     reports: mpsc::Receiver<Report>,
     clock: Arc<ManualClock>,
     pulse: Arc<Pulse>,
@@ -255,7 +255,7 @@ impl Bench {
             elapsed: Elapsed(1_000_000),
         }));
         let pulse = Arc::new(Pulse::default());
-        let (deliverer, delivery, reports) = build(Parts {
+        let (dispatcher, delivery, reports) = build(Parts {
             targets,
             clock: Arc::clone(&clock) as _,
             pulse: Arc::clone(&pulse),
@@ -264,7 +264,7 @@ impl Bench {
         let (stop, stopping) = watch::channel(false);
         let task = tokio::spawn(delivery.run(stopping));
         Self {
-            deliverer,
+            dispatcher,
             reports,
             clock,
             pulse,
@@ -307,7 +307,7 @@ impl Bench {
                 .map(|(_, count)| count)
                 .sum::<u64>()
         };
-        self.deliverer
+        self.dispatcher
             .counters()
             .all()
             .into_iter()
@@ -365,14 +365,14 @@ async fn what_is_accepted_is_reported_and_the_request_says_it_all() {
     let mut target = settings("night", &server.url);
     webhook(&mut target).header_file = Some(SecretFile::at(&header));
     let mut bench = Bench::start(&[target]);
-    bench.deliverer.take(vec![message(1, 1841, Notice::Open)]);
+    bench.dispatcher.take(vec![message(1, 1841, Notice::Open)]);
     let seen = server.next().await;
     assert_eq!(seen.key(), message(1, 0, Notice::Open).key.to_string());
     assert_eq!(seen.headers["authorization"], "Bearer s3cret");
     assert_eq!(seen.headers["content-type"], "application/json");
     assert_eq!(seen.body["number"], 1841);
     assert_eq!(bench.delivered(1).await, [message(1, 0, Notice::Open).key]);
-    let counters = bench.deliverer.counters().of(&night());
+    let counters = bench.dispatcher.counters().of(&night());
     assert_eq!(counters.results()[0], ("accepted", 1));
 }
 
@@ -380,7 +380,7 @@ async fn what_is_accepted_is_reported_and_the_request_says_it_all() {
 async fn a_broken_receiver_is_tried_until_it_works_and_both_are_said_once() {
     let mut server = Server::start(vec![BROKEN; 3]).await;
     let mut bench = Bench::start(&[settings("night", &server.url)]);
-    bench.deliverer.take(vec![message(1, 7, Notice::Open)]);
+    bench.dispatcher.take(vec![message(1, 7, Notice::Open)]);
     let first = server.next().await;
     for _ in 0..2 {
         let again = bench.wait_for(&mut server).await;
@@ -407,7 +407,7 @@ async fn a_broken_receiver_is_tried_until_it_works_and_both_are_said_once() {
 async fn a_receiver_that_asks_for_patience_gets_it() {
     let mut server = Server::start(vec![SLOWER]).await;
     let mut bench = Bench::start(&[settings("night", &server.url)]);
-    bench.deliverer.take(vec![message(1, 7, Notice::Open)]);
+    bench.dispatcher.take(vec![message(1, 7, Notice::Open)]);
     server.next().await;
     let before = bench.clock.elapsed();
     bench.wait_for(&mut server).await;
@@ -431,7 +431,7 @@ async fn a_refusal_is_said_at_once_and_the_page_is_not_given_up() {
     for refusal in [REFUSED, ELSEWHERE] {
         let mut server = Server::start(vec![refusal]).await;
         let mut bench = Bench::start(&[settings("night", &server.url)]);
-        bench.deliverer.take(vec![message(1, 7, Notice::Open)]);
+        bench.dispatcher.take(vec![message(1, 7, Notice::Open)]);
         server.next().await;
         let refused = bench.event().await;
         assert!(
@@ -463,11 +463,11 @@ async fn a_refusal_is_said_at_once_and_the_page_is_not_given_up() {
 async fn a_body_that_lies_about_its_length_changes_nothing() {
     let mut server = Server::start(vec![SHORT, OK]).await;
     let mut bench = Bench::start(&[settings("night", &server.url)]);
-    bench.deliverer.take(vec![message(1, 7, Notice::Open)]);
+    bench.dispatcher.take(vec![message(1, 7, Notice::Open)]);
     server.next().await;
     bench.delivered(1).await;
     // The connection is of no more use, and the next message finds another.
-    bench.deliverer.take(vec![message(2, 7, Notice::Close)]);
+    bench.dispatcher.take(vec![message(2, 7, Notice::Close)]);
     server.next().await;
     bench.delivered(1).await;
 }
@@ -482,7 +482,7 @@ async fn a_receiver_that_hangs_costs_only_itself() {
     let mut to_day = message(1, 7, Notice::Open);
     to_day.to = "day".parse().unwrap();
     bench
-        .deliverer
+        .dispatcher
         .take(vec![to_day.clone(), message(2, 7, Notice::Open)]);
     hanging.next().await;
     good.next().await;
@@ -501,7 +501,7 @@ async fn a_receiver_that_hangs_costs_only_itself() {
 async fn the_end_of_an_alert_never_overtakes_its_beginning() {
     let mut server = Server::start(vec![BROKEN]).await;
     let mut bench = Bench::start(&[settings("night", &server.url)]);
-    bench.deliverer.take(vec![
+    bench.dispatcher.take(vec![
         message(1, 7, Notice::Open),
         message(2, 7, Notice::Close),
     ]);
@@ -517,12 +517,12 @@ async fn after_a_restart_the_same_messages_go_under_the_same_keys() {
     let mut server = Server::start(vec![Reply::Hang]).await;
     let outbox = vec![message(1, 7, Notice::Open), message(2, 8, Notice::Open)];
     let first = Bench::start(&[settings("night", &server.url)]);
-    first.deliverer.take(outbox.clone());
+    first.dispatcher.take(outbox.clone());
     let mut before = [server.next().await, server.next().await].map(|seen| seen.key().to_owned());
     // Killed: nobody knows what the receiver made of the first.
     first.task.abort();
     let mut second = Bench::start(&[settings("night", &server.url)]);
-    second.deliverer.take(outbox);
+    second.dispatcher.take(outbox);
     let mut after = [server.next().await, server.next().await].map(|seen| seen.key().to_owned());
     before.sort();
     after.sort();
@@ -534,7 +534,7 @@ async fn after_a_restart_the_same_messages_go_under_the_same_keys() {
 async fn stopping_waits_for_what_is_under_way() {
     let mut server = Server::start(vec![]).await;
     let mut bench = Bench::start(&[settings("night", &server.url)]);
-    bench.deliverer.take(vec![message(1, 7, Notice::Open)]);
+    bench.dispatcher.take(vec![message(1, 7, Notice::Open)]);
     server.next().await;
     bench.stop.send_replace(true);
     assert!(matches!(
@@ -549,7 +549,7 @@ async fn stopping_waits_for_what_is_under_way() {
 async fn a_receiver_that_left_the_settings_is_reported() {
     let mut server = Server::start(vec![REFUSED]).await;
     let mut bench = Bench::start(&[settings("night", &server.url)]);
-    bench.deliverer.take(vec![message(1, 7, Notice::Open)]);
+    bench.dispatcher.take(vec![message(1, 7, Notice::Open)]);
     server.next().await;
     assert!(matches!(
         bench.event().await,
@@ -559,7 +559,7 @@ async fn a_receiver_that_left_the_settings_is_reported() {
         bench.event().await,
         Event::Delivery(DeliveryEvent::DeliveryFailing { .. })
     ));
-    bench.deliverer.replace_targets(Vec::new());
+    bench.dispatcher.replace_targets(Vec::new());
     assert!(matches!(
         bench.event().await,
         Event::Delivery(DeliveryEvent::DeliveryWorks { .. })
@@ -569,9 +569,9 @@ async fn a_receiver_that_left_the_settings_is_reported() {
         to: night(),
     };
     assert_eq!(bench.report().await, undeliverable(1));
-    bench.deliverer.take(vec![message(2, 7, Notice::Close)]);
+    bench.dispatcher.take(vec![message(2, 7, Notice::Close)]);
     assert_eq!(bench.report().await, undeliverable(2));
-    let counters = bench.deliverer.counters().of(&night());
+    let counters = bench.dispatcher.counters().of(&night());
     assert_eq!(counters.results()[4], ("undeliverable", 2));
 }
 
@@ -580,7 +580,7 @@ async fn a_page_that_is_in_no_log_is_told_and_is_no_event() {
     let mut server = Server::start(vec![BROKEN]).await;
     let mut bench = Bench::start(&[settings("night", &server.url)]);
     bench
-        .deliverer
+        .dispatcher
         .take_unlogged(vec![message(1, 7, Notice::Open)]);
     server.next().await;
     bench.wait_for(&mut server).await;
@@ -595,11 +595,11 @@ async fn a_page_that_is_in_no_log_is_told_and_is_no_event() {
 async fn people_get_all_that_waits_in_one_and_time_to_read_it() {
     let mut server = Server::start(vec![]).await;
     let mut bench = Bench::start(&[person("am/sms", &server.url)]);
-    bench.deliverer.take(vec![page(1, 1, Notice::Open)]);
+    bench.dispatcher.take(vec![page(1, 1, Notice::Open)]);
     server.next().await;
     assert_eq!(bench.delivered(1).await, [page(1, 1, Notice::Open).key]);
     let before = bench.clock.elapsed();
-    bench.deliverer.take(vec![
+    bench.dispatcher.take(vec![
         page(2, 2, Notice::Open),
         page(3, 3, Notice::Open),
         page(4, 2, Notice::Close),
@@ -625,12 +625,12 @@ async fn people_get_all_that_waits_in_one_and_time_to_read_it() {
     assert_eq!(events, [2, 3, 4].map(carried));
     // An end alone wakes nobody.
     let before = bench.clock.elapsed();
-    bench.deliverer.take(vec![page(5, 3, Notice::Close)]);
+    bench.dispatcher.take(vec![page(5, 3, Notice::Close)]);
     bench.wait_for(&mut server).await;
     assert!(bench.clock.elapsed().since_ms(before) >= SPACING_MS);
     bench.delivered(1).await;
     assert_eq!(server.count, 3);
-    let counters = bench.deliverer.counters().of(&am());
+    let counters = bench.dispatcher.counters().of(&am());
     assert_eq!(counters.results()[0], ("accepted", 3));
 }
 
@@ -642,7 +642,7 @@ async fn a_storm_is_few_transmissions_and_every_message_is_reported() {
     let pages = |from, to| (from..to).map(|order| page(order, order, Notice::Open));
     let mut keys = Vec::new();
     for (from, to) in [(0, 1), (1, ALERTS / 2), (ALERTS / 2, ALERTS)] {
-        bench.deliverer.take(pages(from, to).collect());
+        bench.dispatcher.take(pages(from, to).collect());
         if from == 0 {
             server.next().await;
         } else {
@@ -654,17 +654,17 @@ async fn a_storm_is_few_transmissions_and_every_message_is_reported() {
     let all: Vec<Digest> = pages(0, ALERTS).map(|page| page.key).collect();
     assert_eq!(keys, all);
     assert_eq!(server.count, 3);
-    assert_eq!(bench.deliverer.counters().of(&am()).waiting(), 0);
+    assert_eq!(bench.dispatcher.counters().of(&am()).waiting(), 0);
 }
 
 #[tokio::test]
 async fn a_page_in_no_log_travels_with_the_others() {
     let mut server = Server::start(vec![BROKEN]).await;
     let mut bench = Bench::start(&[person("am/sms", &server.url)]);
-    bench.deliverer.take(vec![page(1, 1, Notice::Open)]);
+    bench.dispatcher.take(vec![page(1, 1, Notice::Open)]);
     server.next().await;
     bench
-        .deliverer
+        .dispatcher
         .take_unlogged(vec![page(2, 2, Notice::Open)]);
     bench.wait_for(&mut server).await;
     assert_eq!(bench.event().await, delivered(page(1, 1, Notice::Open).key));
@@ -681,7 +681,7 @@ async fn delivering_counts_as_healthy_only_while_nobody_fails() {
     let mut bench = Bench::start(&[settings("night", &server.url)]);
     let pulse = Arc::clone(&bench.pulse);
     let is_healthy = |bench: &Bench| pulse.is_recent(bench.clock.elapsed(), RECENT_MS);
-    bench.deliverer.take(vec![message(1, 7, Notice::Open)]);
+    bench.dispatcher.take(vec![message(1, 7, Notice::Open)]);
     server.next().await;
     assert!(matches!(
         bench.event().await,

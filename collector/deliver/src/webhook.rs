@@ -37,7 +37,7 @@ use std::slice;
 use serde_json::{Map, Value, json};
 use vigie_core::reason::message::{self, Language, TEXT_LEN_MAX, sanitised};
 use vigie_decide::{
-    alert::{Body, Message, Telling},
+    alert::{Body, Message, Notification},
     held::{DigestLine, DigestNotice},
 };
 use vigie_wording::{Chat, Voice};
@@ -74,7 +74,7 @@ pub fn body(message: &Message, voice: Voice<'_>, detail: Detail) -> Vec<u8> {
     Value::Object(body).to_string().into_bytes()
 }
 
-fn minimal(telling: &Telling) -> Value {
+fn minimal(telling: &Notification) -> Value {
     json!({
         "notice": telling.notice,
         "number": telling.number,
@@ -87,7 +87,7 @@ fn minimal(telling: &Telling) -> Value {
     })
 }
 
-fn full(telling: &Telling) -> Value {
+fn full(telling: &Notification) -> Value {
     let words: Map<String, Value> = Language::ALL
         .into_iter()
         .map(|language| {
@@ -163,12 +163,12 @@ pub(super) fn said(message: &Message, voice: Voice<'_>, detail: Detail) -> Chat 
 }
 
 /// Whether nothing is wrong and somebody only tries out whether a receiver can be told.
-pub(super) fn is_exercise(telling: &Telling) -> bool {
+pub(super) fn is_exercise(telling: &Notification) -> bool {
     telling.alert.is_exercise()
 }
 
 /// What the check judges, where it judges several things.
-pub(super) fn object(telling: &Telling) -> Option<String> {
+pub(super) fn object(telling: &Notification) -> Option<String> {
     let object = telling.alert.object();
     (!object.is_empty()).then(|| sanitised(&object, TEXT_LEN_MAX))
 }

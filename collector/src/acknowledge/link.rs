@@ -34,7 +34,7 @@ use aws_lc_rs::{constant_time, hmac};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use vigie_core::{digest::Digest, id::NAME_LEN_MAX, time::Wall};
 use vigie_decide::{
-    alert::{AlertKey, Message, Telling},
+    alert::{AlertKey, Message, Notification},
     destination::Destination,
 };
 use vigie_platform::{
@@ -168,7 +168,7 @@ impl About {
                 marks.push(mark);
             }
         }
-        let is_real = |telling: &Telling| !telling.alert.is_exercise();
+        let is_real = |telling: &Notification| !telling.alert.is_exercise();
         let real = messages
             .iter()
             .filter(|message| message.telling().is_some_and(is_real));

@@ -91,7 +91,7 @@ const QUESTIONS_MAX: usize = 2;
 const VIEW_KEPT_MS: u64 = 1_000;
 
 /// Who knows what was told, and decides what an acknowledgement comes to: the engine, or a stand-in in tests.
-pub trait Desk: Send + Sync + 'static {
+pub trait AckBackend: Send + Sync + 'static {
     /// The fleet as it is; `None` when it cannot be said now.
     fn view(&self) -> impl Future<Output = Option<Fleet>> + Send;
 
@@ -105,7 +105,7 @@ pub trait Desk: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Answered>, Refusal>> + Send;
 }
 
-impl Desk for Handle {
+impl AckBackend for Handle {
     async fn view(&self) -> Option<Fleet> {
         Self::view(self).await
     }
@@ -154,13 +154,13 @@ pub struct Acknowledge<D = Handle> {
 struct Counter<D> {
     links: Arc<Links>,
     for_ms: Option<u64>,
-    desk: D,
+    backend: D,
     clock: Arc<dyn Clock>,
     kept: Mutex<Option<(Elapsed, Arc<Fleet>)>>,
     questions: Semaphore,
 }
 
-impl<D: Desk> Acknowledge<D> {
+impl<D: AckBackend> Acknowledge<D> {
     /// Opens the port as the settings say. Changing them takes a restart.
     ///
     /// # Errors
@@ -168,7 +168,7 @@ impl<D: Desk> Acknowledge<D> {
     pub async fn bind(
         settings: &Config,
         links: Arc<Links>,
-        desk: D,
+        backend: D,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, BindError> {
         let tls = settings.tls.as_ref().map(tls_config).transpose()?;
@@ -182,7 +182,7 @@ impl<D: Desk> Acknowledge<D> {
             counter: Arc::new(Counter {
                 links,
                 for_ms: settings.expires.map(whole_ms),
-                desk,
+                backend,
                 clock,
                 kept: Mutex::new(None),
                 questions: Semaphore::new(QUESTIONS_MAX),
@@ -238,7 +238,7 @@ fn tls_config(tls: &TlsFiles) -> Result<ServerConfig, BindError> {
     Ok(config)
 }
 
-fn router<D: Desk>(counter: Arc<Counter<D>>) -> Router {
+fn router<D: AckBackend>(counter: Arc<Counter<D>>) -> Router {
     let nothing = || async { StatusCode::NOT_FOUND };
     Router::new()
         .route(&format!("{PATH}{{token}}"), get(look::<D>).post(press::<D>))
@@ -253,7 +253,7 @@ fn token(uri: &Uri) -> &str {
 }
 
 /// What a link is about. Changes nothing. Also answers HEAD, without the page.
-async fn look<D: Desk>(
+async fn look<D: AckBackend>(
     State(counter): State<Arc<Counter<D>>>,
     uri: Uri,
     headers: HeaderMap,
@@ -278,7 +278,7 @@ async fn look<D: Desk>(
 }
 
 /// Acknowledges what a link is about.
-async fn press<D: Desk>(
+async fn press<D: AckBackend>(
     State(counter): State<Arc<Counter<D>>>,
     uri: Uri,
     headers: HeaderMap,
@@ -304,7 +304,7 @@ enum Freshness {
     Now,
 }
 
-impl<D: Desk> Counter<D> {
+impl<D: AckBackend> Counter<D> {
     fn read(&self, token: &str) -> Result<Linked, Said> {
         self.links
             .read(token, self.clock.wall())
@@ -334,7 +334,7 @@ impl<D: Desk> Counter<D> {
         {
             return Some(Arc::clone(fleet));
         }
-        let fleet = Arc::new(self.desk.view().await?);
+        let fleet = Arc::new(self.backend.view().await?);
         *kept = Some((now, Arc::clone(&fleet)));
         Some(fleet)
     }
@@ -352,7 +352,7 @@ impl<D: Desk> Counter<D> {
             for_ms: self.for_ms,
         });
         let permit = self.questions.acquire().await;
-        let answered = self.desk.perform(event).await;
+        let answered = self.backend.perform(event).await;
         drop(permit);
         // What was kept says nothing of this yet.
         *self.kept.lock().await = None;

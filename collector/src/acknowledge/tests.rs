@@ -17,7 +17,7 @@ use vigie_decide::{
     alert::{AlertKey, Message},
     destination::Destination,
     fleet::State as FleetState,
-    routing::Ground,
+    routing::Policy,
 };
 use vigie_platform::{clock::ManualClock, settings_file::SecretFile, tls::client_config};
 
@@ -33,7 +33,7 @@ const LASTS: Duration = Duration::from_secs(3_600);
 
 /// A desk with two alerts that `am/sms` was told of: the second one later.
 #[derive(Default)]
-struct FakeDesk {
+struct FakeBackend {
     /// What was asked of it, and who is on what.
     events: StdMutex<Vec<Event>>,
     on_it: StdMutex<Vec<(u64, Actor)>>,
@@ -43,7 +43,7 @@ struct FakeDesk {
 
 const ALERTS: [(u64, u64); 2] = [(1_841, 7), (1_842, 9)];
 
-impl Desk for Arc<FakeDesk> {
+impl AckBackend for Arc<FakeBackend> {
     async fn view(&self) -> Option<Fleet> {
         let on_it = self.on_it.lock().unwrap();
         let alerts = ALERTS.iter().map(|(number, first)| {
@@ -85,7 +85,7 @@ impl Desk for Arc<FakeDesk> {
             alerts,
             destinations: vec!["am/sms".parse().unwrap(), "jb/sms".parse().unwrap()],
             last_message: 20,
-            ..shown(&FleetState::default(), &Ground::default())
+            ..shown(&FleetState::default(), &Policy::default())
         })
     }
 
@@ -145,7 +145,7 @@ fn message(to: &Destination, order: u64) -> Message {
 }
 
 struct Fixture {
-    desk: Arc<FakeDesk>,
+    backend: Arc<FakeBackend>,
     clock: Arc<ManualClock>,
     links: Arc<Links>,
     base: String,
@@ -178,13 +178,13 @@ fn client(trusted: &Certificate) -> ClientBuilder {
 
 async fn fixture() -> Fixture {
     let dir = tempfile::tempdir().unwrap();
-    let desk = Arc::new(FakeDesk::default());
+    let backend = Arc::new(FakeBackend::default());
     let clock = Arc::new(ManualClock::at(NOW));
     let links = Arc::new(Links::open(dir.path(), "https://vigie.example", LASTS).unwrap());
     let port = Acknowledge::bind(
         &settings("https://vigie.example", None),
         Arc::clone(&links),
-        Arc::clone(&desk),
+        Arc::clone(&backend),
         Arc::clone(&clock) as _,
     )
     .await
@@ -193,7 +193,7 @@ async fn fixture() -> Fixture {
     tokio::spawn(port.serve());
     let client = client(&own().1).build().unwrap();
     Fixture {
-        desk,
+        backend,
         clock,
         links,
         base,
@@ -224,7 +224,7 @@ impl Fixture {
     }
 
     fn acknowledged(&self) -> usize {
-        self.desk.events.lock().unwrap().len()
+        self.backend.events.lock().unwrap().len()
     }
 }
 
@@ -246,7 +246,7 @@ async fn looking_changes_nothing_and_pressing_the_button_acknowledges() {
         page.contains("<h1>Noted</h1>") && !page.contains("<button"),
         "{page}"
     );
-    let events = port.desk.events.lock().unwrap().clone();
+    let events = port.backend.events.lock().unwrap().clone();
     assert_eq!(
         events,
         [Event::Operator(OperatorEvent::Acknowledged {
@@ -272,9 +272,9 @@ async fn a_link_is_about_what_its_own_transmission_said_and_nothing_else() {
             page.contains("<h1>Noted</h1>") && !page.contains(other),
             "{page}"
         );
-        let on_it = port.desk.on_it.lock().unwrap().clone();
+        let on_it = port.backend.on_it.lock().unwrap().clone();
         assert!(on_it.iter().any(|(number, _)| *number == ours));
-        port.desk.on_it.lock().unwrap().clear();
+        port.backend.on_it.lock().unwrap().clear();
     }
     let (_, page) = port.ask(Method::GET, &port.path("jb/sms", &[7])).await;
     assert!(page.contains("<h1>Over</h1>"), "{page}");
@@ -289,7 +289,7 @@ async fn a_link_is_about_what_its_own_transmission_said_and_nothing_else() {
 async fn the_second_to_press_is_told_who_came_first() {
     let port = fixture().await;
     let path = port.path("am/sms", &[7, 9]);
-    port.desk
+    port.backend
         .on_it
         .lock()
         .unwrap()
@@ -314,7 +314,7 @@ async fn the_second_to_press_is_told_who_came_first() {
 async fn what_is_over_meanwhile_is_said_and_nothing_is_noted() {
     let port = fixture().await;
     let path = port.path("am/sms", &[7, 9]);
-    *port.desk.is_over.lock().unwrap() = true;
+    *port.backend.is_over.lock().unwrap() = true;
     let (status, page) = port.ask(Method::POST, &path).await;
     assert_eq!((status, port.acknowledged()), (200, 0));
     assert!(page.contains("<h1>Over</h1>"), "{page}");
@@ -324,7 +324,7 @@ async fn what_is_over_meanwhile_is_said_and_nothing_is_noted() {
 async fn what_cannot_be_written_down_does_not_look_like_success() {
     let port = fixture().await;
     let path = port.path("am/sms", &[7, 9]);
-    *port.desk.is_broken.lock().unwrap() = true;
+    *port.backend.is_broken.lock().unwrap() = true;
     let (status, page) = port.ask(Method::POST, &path).await;
     assert_eq!(status, 503);
     assert!(
@@ -491,7 +491,7 @@ async fn over_tls_the_page_is_the_same() {
     let port = Acknowledge::bind(
         &settings("https://localhost", Some(tls)),
         Arc::clone(&links),
-        Arc::new(FakeDesk::default()),
+        Arc::new(FakeBackend::default()),
         Arc::new(ManualClock::at(NOW)) as _,
     )
     .await

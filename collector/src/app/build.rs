@@ -14,7 +14,7 @@ use std::{
 use rustix::fs::FlockOperation;
 use tokio::sync::mpsc;
 use tracing::info;
-use vigie_deliver::{Deliverer, Delivery, Report, Target, TargetError, target::Links as MakeLink};
+use vigie_deliver::{Delivery, Dispatcher, Report, Target, TargetError, target::Links as MakeLink};
 use vigie_platform::{clock::Clock, http_listener::BindError, random};
 
 use super::{reload::Reload, tzdata};
@@ -116,7 +116,8 @@ impl App {
         );
         let health = Arc::new(Health::default());
         let links = links(&settings)?;
-        let (deliverer, delivery, reports) = deliverer(&settings, links.as_ref(), &clock, &health)?;
+        let (dispatcher, delivery, reports) =
+            dispatcher(&settings, links.as_ref(), &clock, &health)?;
         let (watch, pings) = outside_watch(&settings, &clock, &health)?;
         let (probes, places, answers) = probes::build(settings.probes.clone(), Arc::clone(&clock));
         let directory = Arc::new(Directory::default());
@@ -124,11 +125,11 @@ impl App {
         let (engine, handle, engine_counters) = Engine::new(Parts {
             store,
             state,
-            ground: settings.ground(),
+            policy: settings.policy(),
             tzdata: tzdata(),
             collector: collector_id.clone(),
             clock: Arc::clone(&clock),
-            courier: Arc::new(deliverer.clone()),
+            notifier: Arc::new(dispatcher.clone()),
             directory: Arc::clone(&directory),
             health: Arc::clone(&health),
             probes: answers,
@@ -141,11 +142,11 @@ impl App {
             collector_id,
             clock: Arc::clone(&clock),
             counters: Arc::new(entries::Counters::default()),
-            manners: entries::Manners::default(),
+            peer_limits: entries::PeerLimits::default(),
             latest: Arc::new(Latest::new(settings.ingest.latest)),
             samples: Arc::new(ingest::metrics::Counters::default()),
             intake: Arc::new(Intake::new(settings.ingest.intake)),
-            alerts: Arc::new(ingest::alerts::Desks::new(clock.now().wall)),
+            alerts: Arc::new(ingest::alerts::AlertsBySender::new(clock.now().wall)),
         });
         let reloads_failed = Arc::new(AtomicU64::new(0));
         let sources = Arc::new(Sources {
@@ -154,7 +155,7 @@ impl App {
             requests: Arc::clone(&ingest.counters),
             door: door.counters(),
             reloads_failed: Arc::clone(&reloads_failed),
-            deliveries: deliverer.counters(),
+            deliveries: dispatcher.counters(),
             alerts: Arc::clone(&ingest.alerts),
             outside_watch: pings,
         });
@@ -163,7 +164,7 @@ impl App {
         let acknowledge = acknowledge(&settings, links.as_ref(), &handle, &clock).await?;
         let reload = Reload {
             handle: handle.clone(),
-            deliverer,
+            dispatcher,
             links,
             ingest: Arc::clone(&ingest),
             places,
@@ -231,12 +232,12 @@ fn links(settings: &Settings) -> Result<Option<Arc<Links>>, LinkKeyError> {
     Ok(Some(Arc::new(links)))
 }
 
-fn deliverer(
+fn dispatcher(
     settings: &Settings,
     links: Option<&Arc<Links>>,
     clock: &Arc<dyn Clock>,
     health: &Health,
-) -> Result<(Deliverer, Delivery, mpsc::Receiver<Report>), TargetError> {
+) -> Result<(Dispatcher, Delivery, mpsc::Receiver<Report>), TargetError> {
     Ok(vigie_deliver::build(vigie_deliver::Parts {
         targets: targets(settings, links)?,
         clock: Arc::clone(clock),

@@ -16,7 +16,7 @@ use tokio::{
     task::{JoinError, spawn_blocking},
 };
 use tracing::{error, info};
-use vigie_deliver::{Deliverer, TargetError};
+use vigie_deliver::{Dispatcher, TargetError};
 use vigie_platform::settings_file::Mistakes;
 
 use super::{build::targets, chain, tzdata};
@@ -27,7 +27,7 @@ use crate::{
 /// The handles of all parts that a change of the settings touches.
 pub(super) struct Reload {
     pub(super) handle: Handle,
-    pub(super) deliverer: Deliverer,
+    pub(super) dispatcher: Dispatcher,
     pub(super) links: Option<Arc<Links>>,
     pub(super) ingest: Arc<Ingest>,
     pub(super) places: watch::Sender<Vec<ProbeTarget>>,
@@ -71,12 +71,12 @@ impl Reload {
             .map_err(ReloadError::Mistakes)?;
         let targets = targets(&settings, self.links.as_ref()).map_err(ReloadError::Target)?;
         // Receivers first: rules may name new ones.
-        self.deliverer.replace_targets(targets);
+        self.dispatcher.replace_targets(targets);
         self.places.send_replace(settings.probes.clone());
         self.scrape_guard.replace(&settings.scrape);
         self.ingest.intake.set_limits(settings.ingest.intake);
         self.ingest.latest.set_limits(settings.ingest.latest);
-        self.handle.load_ground(settings.ground(), tzdata()).await;
+        self.handle.load_ground(settings.policy(), tzdata()).await;
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use vigie_core::{reason::message::Language, time::Wall};
 use vigie_decide::{
     coverage::{DAYS, GAPS_MAX, Gap, gaps},
-    routing::Ground,
+    routing::Policy,
 };
 use vigie_platform::{
     clock::{Clock as _, SystemClock},
@@ -56,10 +56,10 @@ pub(super) fn run(
             return Exit::Usage;
         }
     };
-    let ground = settings.ground();
+    let policy = settings.policy();
     let from = match &command.from {
         None => SystemClock.wall(),
-        Some(text) => match instant::read(text, zone_of(&ground)) {
+        Some(text) => match instant::read(text, zone_of(&policy)) {
             Ok(instant) => instant.at,
             Err(mistake) => {
                 eprintln!("--from: {mistake}");
@@ -67,8 +67,8 @@ pub(super) fn run(
             }
         },
     };
-    let found = gaps(&ground, from, command.days);
-    let teller = teller(&settings, &ground);
+    let found = gaps(&policy, from, command.days);
+    let teller = teller(&settings, &policy);
     if command.json {
         println!("{:#}", to_json(&teller, &found, from, command.days));
     } else {
@@ -86,9 +86,9 @@ pub(super) fn warnings(settings: &Settings, now: Wall) -> Vec<String> {
     if settings.rules.routes.is_empty() {
         return Vec::new();
     }
-    let ground = settings.ground();
-    let found = gaps(&ground, now, DAYS);
-    let teller = teller(settings, &ground);
+    let policy = settings.policy();
+    let found = gaps(&policy, now, DAYS);
+    let teller = teller(settings, &policy);
     let mut warnings: Vec<String> = found
         .iter()
         .take(WARNINGS_MAX)
@@ -104,11 +104,11 @@ pub(super) fn warnings(settings: &Settings, now: Wall) -> Vec<String> {
     warnings
 }
 
-fn teller<'g>(settings: &Settings, ground: &'g Ground) -> Teller<'g> {
+fn teller<'g>(settings: &Settings, policy: &'g Policy) -> Teller<'g> {
     Teller {
         language: settings.language,
-        zone: zone_of(ground),
-        rules: &ground.rules,
+        zone: zone_of(policy),
+        rules: &policy.rules,
     }
 }
 

@@ -26,7 +26,7 @@ use vigie_decide::{
     calendar::Why,
     explain::{Asked, Explanation, First, Planned, explain},
     fleet::state::NodePlan,
-    routing::{Ground, Standing, UNKNOWN_COUNTS_AFTER_MS, date_of},
+    routing::{CalendarStatus, Policy, UNKNOWN_COUNTS_AFTER_MS, date_of},
     rules::Rules,
 };
 use vigie_platform::{error_chain::chain, process::Exit};
@@ -127,8 +127,8 @@ pub(super) async fn run(
             return Exit::Usage;
         }
     };
-    let ground = settings.ground();
-    let instant = match instant::read(&command.at, zone_of(&ground)) {
+    let policy = settings.policy();
+    let instant = match instant::read(&command.at, zone_of(&policy)) {
         Ok(instant) => instant,
         Err(mistake) => {
             eprintln!("--at: {mistake}");
@@ -141,14 +141,14 @@ pub(super) async fn run(
                 Ok(plans) => plans,
                 Err(exit) => return exit,
             };
-            of_check(&ground, &plans, supposed, command.node.as_ref(), &instant)
+            of_check(&policy, &plans, supposed, command.node.as_ref(), &instant)
         }
         (None, Some(service)) => {
             let status = command.status.unwrap_or(Status::Critical);
             let family = command.family.unwrap_or(Family::Availability);
             let environment = command.environment.unwrap_or(Environment::Production);
             of_service(
-                &ground.rules,
+                &policy.rules,
                 service,
                 family,
                 environment,
@@ -170,11 +170,11 @@ pub(super) async fn run(
             return Exit::Unreachable;
         }
     };
-    let explanation = explain(&ground, &supposition.asked);
+    let explanation = explain(&policy, &supposition.asked);
     let teller = Teller {
         language: settings.language,
-        zone: zone_of(&ground),
-        rules: &ground.rules,
+        zone: zone_of(&policy),
+        rules: &policy.rules,
     };
     if command.json {
         println!(
@@ -230,7 +230,7 @@ fn of_service(
 
 /// An alert of a planned check, as the engine would see it.
 fn of_check(
-    ground: &Ground,
+    policy: &Policy,
     plans: &BTreeMap<NodeName, NodePlan>,
     supposed: &Supposed,
     node: Option<&NodeName>,
@@ -246,7 +246,7 @@ fn of_check(
         let need = Need::served_by(planned.family, Some(&planned.kind));
         Supposition {
             asked: Asked {
-                subject: ground.rules.subject(node, &claimed, need),
+                subject: policy.rules.subject(node, &claimed, need),
                 node: node.to_string(),
                 family: planned.family,
                 status: supposed.status,
@@ -267,11 +267,11 @@ fn of_check(
         )));
     };
     let mut supposition = of_node(first);
-    let told = explain(ground, &supposition.asked);
+    let told = explain(policy, &supposition.asked);
     // One answer for all that only their names tell apart: thousands of nodes run the same check.
     let unless_named = |asked: Asked| Asked {
         node: Some(asked.node)
-            .filter(|node| ground.rules.names_node(node))
+            .filter(|node| policy.rules.names_node(node))
             .unwrap_or_default(),
         ..asked
     };
@@ -279,7 +279,7 @@ fn of_check(
     for other in others {
         let asked = unless_named(of_node(other).asked);
         if !alike.contains(&asked) {
-            if explain(ground, &asked) != told {
+            if explain(policy, &asked) != told {
                 let nodes: Vec<&str> = planned.iter().map(|(node, _)| node.as_str()).collect();
                 return Err(Refused::Usage(format!(
                     "several nodes run {}, and not all would be told alike: {}; add --node",
@@ -390,7 +390,7 @@ fn step(step: &Planned) -> Value {
     })
 }
 
-fn calendar(teller: &Teller<'_>, standing: &Standing) -> Value {
+fn calendar(teller: &Teller<'_>, standing: &CalendarStatus) -> Value {
     let holiday = match standing.why {
         Some(Why::Holiday(_, holiday)) => Some(holiday.as_str()),
         _ => None,

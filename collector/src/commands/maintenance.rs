@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use vigie_core::id::{GroupName, NodeName};
 use vigie_decide::{
-    mute::Place,
+    mute::Nodes,
     view::{fleet::Fleet, mute::Kind},
 };
 use vigie_platform::{clock::whole_ms, process::Exit};
@@ -88,7 +88,7 @@ pub(super) async fn maintenance(asked: Asked<'_>, maintenance: Maintenance) -> E
 
 async fn begin(asked: Asked<'_>, start: Start) -> Exit {
     let question = Question::Maintain {
-        place: Place {
+        place: Nodes {
             nodes: start.node.into_iter().collect(),
             groups: start.group.into_iter().collect(),
         },

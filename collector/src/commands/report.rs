@@ -20,7 +20,7 @@ use vigie_core::{digest::Digest, id::ReceiverName, status::Status, time::Wall};
 use vigie_decide::{
     alert::AlertKey,
     mute::MutedBy,
-    routing::Ground,
+    routing::Policy,
     view::{
         Version,
         mute::Kind,
@@ -72,7 +72,7 @@ struct Report {
     /// Mutes in words.
     mutes: BTreeMap<MutedBy, String>,
     /// The last rules and zones, which times are told by.
-    ground: Ground,
+    policy: Policy,
 }
 
 /// How many alerts a receiver would have been told of at once, and how many would have waited for its digest.
@@ -248,7 +248,7 @@ impl Report {
         if let Some(rules) = rules {
             let zones = rules.zone_names().into_iter();
             let zones = zones.filter_map(|name| Some((name.to_owned(), zones::find(name).ok()?)));
-            self.ground = Ground {
+            self.policy = Policy {
                 zones: Zones::from_iter(zones.collect::<Vec<_>>()),
                 rules: rules.into(),
             };
@@ -277,7 +277,7 @@ impl Report {
             Decided::Closed { .. } => drop(open.remove(&number)),
             Decided::MuteBegan { mute } => {
                 if let Some((kind, begun, began)) = begun {
-                    let said = words::mute(*mute, (*kind, begun), *began, &self.ground);
+                    let said = words::mute(*mute, (*kind, begun), *began, &self.policy);
                     self.mutes.insert(MutedBy::Mute(*mute), said);
                 }
             }
@@ -307,7 +307,7 @@ impl Report {
 
     fn keep(&mut self, quiet: Quiet) {
         if let MutedBy::Window(name) = &quiet.by {
-            let said = words::window(name, &self.ground.rules);
+            let said = words::window(name, &self.policy.rules);
             self.mutes.insert(quiet.by.clone(), said);
         }
         if quiet.would_tell.is_empty() && quiet.would_hold.is_empty() {
@@ -419,7 +419,7 @@ impl Report {
                 out,
                 "#{} {} {alert} {status}, kept quiet by {}",
                 quiet.number,
-                words::time(quiet.at, &self.ground),
+                words::time(quiet.at, &self.policy),
                 self.mute(&quiet.by)
             );
             for (would, names) in [

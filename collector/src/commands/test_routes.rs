@@ -31,7 +31,7 @@ use vigie_core::{
 };
 use vigie_decide::{
     explain::{Asked, Explanation, explain},
-    routing::Ground,
+    routing::Policy,
     rules::{Rules, Subject},
 };
 use vigie_platform::{
@@ -93,13 +93,13 @@ pub(super) fn run(
             return Exit::Usage;
         }
     };
-    let ground = settings.ground();
+    let policy = settings.policy();
     let (mut count, mut mismatches, mut has_mistakes) = (0, Vec::new(), false);
     for file in &command.files {
-        match read(file, &ground) {
+        match read(file, &policy) {
             Ok(expectations) => {
                 count += expectations.len();
-                mismatches.extend(expectations.iter().flat_map(|one| check(one, &ground)));
+                mismatches.extend(expectations.iter().flat_map(|one| check(one, &policy)));
             }
             Err(mistakes) => {
                 eprintln!("{mistakes}");
@@ -133,7 +133,7 @@ pub(super) fn run(
 }
 
 /// Reads one file of expectations.
-fn read(file: &Path, ground: &Ground) -> Result<Vec<Expectation>, Mistakes> {
+fn read(file: &Path, policy: &Policy) -> Result<Vec<Expectation>, Mistakes> {
     let loaded = settings_file::load_alone(file);
     let root = loaded.root();
     let sections = root.array_of_tables("expect");
@@ -146,7 +146,7 @@ fn read(file: &Path, ground: &Ground) -> Result<Vec<Expectation>, Mistakes> {
     }
     let expectations: Vec<Option<Expectation>> = sections
         .into_iter()
-        .map(|section| expectation(&loaded, section, ground))
+        .map(|section| expectation(&loaded, section, policy))
         .collect();
     root.finish();
     loaded.finish(expectations.into_iter().collect())
@@ -155,9 +155,9 @@ fn read(file: &Path, ground: &Ground) -> Result<Vec<Expectation>, Mistakes> {
 fn expectation(
     loaded: &LoadedSettings,
     section: Section<'_>,
-    ground: &Ground,
+    policy: &Policy,
 ) -> Option<Expectation> {
-    let zone = zone_of(ground);
+    let zone = zone_of(policy);
     let time = |text: String| {
         instant::read(&text, zone)
             .map(|instant| instant.at)
@@ -177,9 +177,9 @@ fn expectation(
             "write `if = { service = \"…\", status = \"critical\" }`",
         );
     }
-    let asked = condition.and_then(|condition| asked(loaded, condition, &ground.rules));
-    let receivers: BTreeSet<ReceiverName> = ground.rules.receivers.keys().cloned().collect();
-    let windows: Vec<&str> = ground
+    let asked = condition.and_then(|condition| asked(loaded, condition, &policy.rules));
+    let receivers: BTreeSet<ReceiverName> = policy.rules.receivers.keys().cloned().collect();
+    let windows: Vec<&str> = policy
         .rules
         .maintenance
         .keys()
@@ -194,7 +194,7 @@ fn expectation(
     let steps = steps.map(|steps| (section.place_of("steps"), steps.into_iter().collect()));
     let held_until = section.str("held_until").try_map(time).optional();
     let held_until = held_until.map(|until| (section.place_of("held_until"), until));
-    let last = ground.rules.routes.len().saturating_sub(1);
+    let last = policy.rules.routes.len().saturating_sub(1);
     let route = section.integer("route", 0..=last).optional();
     let route = route.map(|route| (section.place_of("route"), route));
     let calendar_open = section.boolean("calendar_open").optional();
@@ -311,8 +311,8 @@ fn asked(loaded: &LoadedSettings, section: Section<'_>, rules: &Rules) -> Option
 }
 
 /// What is not as expected.
-fn check(expected: &Expectation, ground: &Ground) -> Vec<Mismatch> {
-    let explanation = explain(ground, &expected.asked);
+fn check(expected: &Expectation, policy: &Policy) -> Vec<Mismatch> {
+    let explanation = explain(policy, &expected.asked);
     let is_muted = explanation.muted.is_some();
     let told: BTreeSet<ReceiverName> = explanation
         .told_now
@@ -353,8 +353,8 @@ fn check(expected: &Expectation, ground: &Ground) -> Vec<Mismatch> {
     ];
     let teller = Teller {
         language: Language::English,
-        zone: zone_of(ground),
-        rules: &ground.rules,
+        zone: zone_of(policy),
+        rules: &policy.rules,
     };
     let asked = &expected.asked;
     let services: Vec<&str> = asked

@@ -98,7 +98,7 @@ async fn tell(
     let mut replay = Replay::begin(log, tzdata()).await?;
     let mut teller = Teller::new(number, language);
     while let Some(turn) = replay.next().await? {
-        teller.hear(&turn, replay.ground(), replay.state());
+        teller.hear(&turn, replay.policy(), replay.state());
         progress.show(replay.verdict().lines, replay.line_count());
     }
     progress.clear();

@@ -295,7 +295,7 @@ struct Run {
     providers: Arc<Providers>,
     agents: Vec<Arc<Mutex<Agent>>>,
     witness: Arc<Mutex<Witness>>,
-    ground: Ground,
+    policy: Policy,
 }
 
 /// A collector that runs.
@@ -349,7 +349,7 @@ impl Run {
             }),
             agents: agents.into(),
             witness: Arc::default(),
-            ground: Ground {
+            policy: Policy {
                 zones: zones::load(rules.zone_names()).unwrap(),
                 rules: rules.into(),
             },
@@ -397,7 +397,7 @@ impl Run {
             Target::stand_in(to, Arc::new(wire), is_paced)
         });
         let health = Arc::new(Health::default());
-        let (deliverer, delivery, mut reports) = vigie_deliver::build(vigie_deliver::Parts {
+        let (dispatcher, delivery, mut reports) = vigie_deliver::build(vigie_deliver::Parts {
             targets: targets.into(),
             clock: Arc::clone(&clock) as _,
             pulse: health.delivering(),
@@ -407,11 +407,11 @@ impl Run {
         let (engine, handle, _) = Engine::new(Parts {
             store: store.clone(),
             state,
-            ground: self.ground.clone(),
+            policy: self.policy.clone(),
             tzdata: TZDATA.to_owned(),
             collector: "c".to_owned(),
             clock: Arc::clone(&clock) as _,
-            courier: Arc::new(deliverer),
+            notifier: Arc::new(dispatcher),
             directory: Arc::default(),
             health,
             probes,

@@ -6,29 +6,29 @@ use vigie_decide::{
     alert::Message,
     destination::Destination,
     fleet::{Answered, Event, OperatorEvent},
-    routing::Ground,
+    routing::Policy,
     rules::Rules,
 };
 
-use super::{Courier, Handle, Refusal};
+use super::{Handle, Notifier, Refusal};
 
 /// Tells nobody.
 pub(crate) struct Silent;
 
-impl Courier for Silent {
+impl Notifier for Silent {
     fn take(&self, _: Vec<Message>) {}
     fn take_unlogged(&self, _: Vec<Message>) {}
     fn refill(&self, _: &Destination, _: Vec<Message>) {}
 }
 
 /// No services, no receivers, and the usual patience with nodes.
-pub(crate) fn bare_ground() -> Ground {
-    Ground {
+pub(crate) fn bare_ground() -> Policy {
+    Policy {
         rules: Arc::new(Rules {
             silent_after_ms: 120_000,
             ..Rules::default()
         }),
-        ..Ground::default()
+        ..Policy::default()
     }
 }
 

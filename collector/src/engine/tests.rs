@@ -73,7 +73,7 @@ struct Recorder {
     unlogged: Mutex<Vec<Message>>,
 }
 
-impl Courier for Arc<Recorder> {
+impl Notifier for Arc<Recorder> {
     fn take(&self, messages: Vec<Message>) {
         self.logged.lock().unwrap().extend(messages);
     }
@@ -95,14 +95,14 @@ fn engine(
     let (engine, handle, _) = Engine::new(Parts {
         store: Arc::clone(memory),
         state: State::default(),
-        ground: Ground {
+        policy: Policy {
             rules: Arc::new(rules()),
-            ..Ground::default()
+            ..Policy::default()
         },
         tzdata: String::new(),
         collector: "c".to_owned(),
         clock: Arc::clone(clock) as _,
-        courier: Arc::new(Arc::clone(recorder)),
+        notifier: Arc::new(Arc::clone(recorder)),
         directory: Arc::default(),
         health: Arc::default(),
         probes,

@@ -58,9 +58,9 @@ use crate::engine::Refusal;
 mod desk;
 mod query;
 
-pub use desk::{Counters, Desks};
+pub use desk::{AlertsBySender, Counters};
 
-use desk::{Desk, Heard};
+use desk::{Heard, SenderAlerts};
 
 /// Longest body, in bytes. Prometheus posts 64 alerts at a time (256 in version 3), of about one KiB each.
 pub const BODY_LEN_MAX: usize = 1024 * 1024;
@@ -147,7 +147,7 @@ async fn take(
 async fn write(
     ingest: &Arc<Ingest>,
     sender: SenderName,
-    desk: &Desk,
+    desk: &SenderAlerts,
     may_end: bool,
     alerts: Vec<&RawValue>,
 ) -> Result<Vec<NotTaken>, Refused> {
@@ -216,7 +216,7 @@ async fn read(body: Body) -> Result<Bytes, Refused> {
 struct Batch<'a> {
     ingest: &'a Arc<Ingest>,
     sender: SenderName,
-    desk: &'a Desk,
+    desk: &'a SenderAlerts,
     may_end: bool,
     now: Now,
     under_way: JoinSet<(String, Result<(), Refusal>)>,

@@ -84,7 +84,7 @@ pub struct Counters {
 
 /// What is remembered of each node between requests.
 #[derive(Debug, Default)]
-pub struct Manners {
+pub struct PeerLimits {
     nodes: Mutex<HashMap<NodeName, NodeManners>>,
 }
 
@@ -100,17 +100,18 @@ struct NodeManners {
 
 /// A request under way; counts down when dropped, also when the peer hangs up.
 struct UnderWay<'a> {
-    manners: &'a Manners,
+    peer_limits: &'a PeerLimits,
     node: NodeName,
 }
 
 impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.manners.with(&self.node, |node| node.in_flight -= 1);
+        self.peer_limits
+            .with(&self.node, |node| node.in_flight -= 1);
     }
 }
 
-impl Manners {
+impl PeerLimits {
     fn with<T>(&self, node: &NodeName, change: impl FnOnce(&mut NodeManners) -> T) -> T {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         change(nodes.entry(node.clone()).or_default())
@@ -141,7 +142,7 @@ impl Manners {
             manners.is_flooding &= !ends;
             manners.in_flight += 1;
             let under_way = UnderWay {
-                manners: self,
+                peer_limits: self,
                 node: node.clone(),
             };
             let event = ends.then(|| Event::Trouble(TroubleEvent::NodeCalm { node: node.clone() }));
@@ -227,7 +228,7 @@ pub async fn hand_in(
         Ok(recognised) => recognised,
         Err(refusal) => return *refusal,
     };
-    let (under_way, event) = ingest.manners.enter(node, now.elapsed);
+    let (under_way, event) = ingest.peer_limits.enter(node, now.elapsed);
     if let Some(event) = event {
         info!(%node, ?event, "the node's manners changed");
         ingest.engine.note(event).await;
@@ -254,7 +255,7 @@ pub async fn hand_in(
     let key = UnparsedPublicKey::new(&ED25519, &member.signing_key);
     if key.verify(&covered, &signed.signature).is_err() {
         ingest.counters.forged.fetch_add(1, Relaxed);
-        if ingest.manners.with(node, |manners| {
+        if ingest.peer_limits.with(node, |manners| {
             is_due(&mut manners.forged_last, now.elapsed)
         }) {
             warn!(%node, "the contact's signature is wrong");
@@ -335,7 +336,7 @@ async fn impostor(ingest: &Ingest, node: &NodeName, claimed: String, now: Now) -
 /// Has it written down, at most once an hour, that `node` claims to be another, in lines or in samples.
 pub(super) async fn note_impostor(ingest: &Ingest, node: &NodeName, claimed: &str, now: Elapsed) {
     if !ingest
-        .manners
+        .peer_limits
         .with(node, |manners| is_due(&mut manners.impostor_last, now))
     {
         return;

@@ -42,7 +42,7 @@ pub struct Ingest {
     /// Requests by how they ended.
     pub counters: Arc<entries::Counters>,
     /// What is remembered of nodes between requests.
-    pub manners: entries::Manners,
+    pub peer_limits: entries::PeerLimits,
     /// Where samples go.
     pub latest: Arc<Latest>,
     /// What came in by remote write.
@@ -50,7 +50,7 @@ pub struct Ingest {
     /// How much of it may come in at once.
     pub intake: Arc<metrics::Intake>,
     /// What is remembered of senders' alerts between requests.
-    pub alerts: Arc<alerts::Desks>,
+    pub alerts: Arc<alerts::AlertsBySender>,
 }
 
 /// The routes of the agents' port.

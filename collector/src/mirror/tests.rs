@@ -3,7 +3,7 @@
 use std::sync::{Arc, mpsc};
 
 use vigie_core::time::{Deadline, Elapsed, Now};
-use vigie_decide::mute::{Mute, Muted, Place};
+use vigie_decide::mute::{Mute, Muted, Nodes};
 
 use super::*;
 
@@ -15,7 +15,7 @@ const NOW: Now = Now {
 /// A commit that begins a mute of this number, or ends it.
 fn mute(number: u64, begins: bool) -> Change {
     let mute = begins.then(|| Mute {
-        what: Muted::Maintenance(Place::default()),
+        what: Muted::Maintenance(Nodes::default()),
         reason: "travaux".to_owned(),
         uid: 1_000,
         from: NOW.wall,

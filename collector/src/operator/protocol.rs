@@ -9,7 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use vigie_core::id::{NodeName, ReceiverName, SenderName};
 use vigie_decide::{
-    mute::{MAINTENANCE_MAX_MS, Place, REASON_LEN_MAX, SILENCE_MAX_MS, SilenceMatch},
+    mute::{MAINTENANCE_MAX_MS, Nodes, REASON_LEN_MAX, SILENCE_MAX_MS, SilenceMatch},
     view::mute::Kind as MuteKind,
 };
 
@@ -109,7 +109,7 @@ pub enum Question {
     /// Begin maintenance.
     Maintain {
         /// Of which nodes.
-        place: Place,
+        place: Nodes,
         /// Why.
         reason: String,
         /// For how long, in milliseconds.
@@ -189,7 +189,7 @@ impl Question {
                 reason,
                 for_ms,
             } => {
-                if *place == Place::default() {
+                if *place == Nodes::default() {
                     return Err(BadQuestion::new(
                         "no node and no group is named",
                         "write --node NAME or --group NAME; maintenance of everything would hide everything",

@@ -21,7 +21,7 @@ use vigie_core::{
 use vigie_decide::{
     alert::Actor,
     fleet::{Answered, ClockEvent, Event, MembershipEvent, MuteEvent, OperatorEvent},
-    mute::{MUTES_MAX, Place, SilenceMatch},
+    mute::{MUTES_MAX, Nodes, SilenceMatch},
     view::{
         Version,
         fleet::Fleet,
@@ -345,7 +345,7 @@ impl Office {
         }))
     }
 
-    async fn maintain(&self, place: Place, reason: String, for_ms: u64, uid: u32) -> Answer<Reply> {
+    async fn maintain(&self, place: Nodes, reason: String, for_ms: u64, uid: u32) -> Answer<Reply> {
         let Some(fleet) = self.engine.view().await else {
             return unavailable();
         };

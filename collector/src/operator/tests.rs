@@ -18,8 +18,8 @@ use vigie_decide::{
         event::SenderAlert,
         state::{Node, Sender},
     },
-    mute::{Place, SILENCE_MAX_MS, SilenceMatch},
-    routing::Ground,
+    mute::{Nodes, SILENCE_MAX_MS, SilenceMatch},
+    routing::Policy,
     rules::{Group, Match, Receiver, Route, Rules},
     view::mute::Kind as MuteKind,
 };
@@ -31,7 +31,7 @@ use crate::{
         link::{About, Linked, Mark},
         told::told_by,
     },
-    engine::{Courier, Engine, Handle, Parts},
+    engine::{Engine, Handle, Notifier, Parts},
     identity::{Pki, authority::ServerNames},
     store::SqliteStore,
 };
@@ -45,7 +45,7 @@ const NOW: Now = Now {
 #[derive(Default)]
 struct Recorder(Mutex<Vec<Message>>);
 
-impl Courier for Recorder {
+impl Notifier for Recorder {
     fn take(&self, messages: Vec<Message>) {
         self.0.lock().unwrap().extend(messages);
     }
@@ -61,7 +61,7 @@ impl Courier for Recorder {
 struct Office {
     dir: tempfile::TempDir,
     engine: Handle,
-    courier: Arc<Recorder>,
+    notifier: Arc<Recorder>,
     _stop: watch::Sender<bool>,
 }
 
@@ -89,7 +89,7 @@ fn state() -> State {
     state
 }
 
-fn ground() -> Ground {
+fn policy() -> Policy {
     let mut rules = Rules {
         silent_after_ms: 120_000,
         ..Rules::default()
@@ -108,25 +108,25 @@ fn ground() -> Ground {
         notify: vec![equipe],
         ..Route::default()
     });
-    Ground {
+    Policy {
         rules: rules.into(),
-        ..Ground::default()
+        ..Policy::default()
     }
 }
 
 impl Office {
     async fn open() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let courier = Arc::new(Recorder::default());
+        let notifier = Arc::new(Recorder::default());
         let (_, probes) = watch::channel(None);
         let (engine, handle, _) = Engine::new(Parts {
             store: SqliteStore::open(dir.path()).await.unwrap(),
             state: state(),
-            ground: ground(),
+            policy: policy(),
             tzdata: String::new(),
             collector: "c".to_owned(),
             clock: Arc::new(ManualClock::at(NOW)),
-            courier: Arc::clone(&courier) as _,
+            notifier: Arc::clone(&notifier) as _,
             directory: Arc::default(),
             health: Arc::default(),
             probes,
@@ -140,7 +140,7 @@ impl Office {
         Self {
             dir,
             engine: handle,
-            courier,
+            notifier,
             _stop: stop,
         }
     }
@@ -224,7 +224,7 @@ fn of_node(node: &str) -> SilenceMatch {
     }
 }
 
-fn maintain(place: Place) -> Question {
+fn maintain(place: Nodes) -> Question {
     Question::Maintain {
         place,
         reason: "noyau".to_owned(),
@@ -275,7 +275,7 @@ async fn an_acknowledgement_says_what_came_of_each_number_and_who_did_it() {
 async fn a_link_s_message_is_what_the_snapshot_says_was_told() {
     let office = Office::open().await;
     let number = office.silent().await;
-    let message = office.courier.0.lock().unwrap().last().unwrap().clone();
+    let message = office.notifier.0.lock().unwrap().last().unwrap().clone();
     let snapshot = office.engine.view().await.unwrap();
     let telling = message.telling().unwrap();
     let linked = Linked {
@@ -388,7 +388,7 @@ async fn what_no_silence_may_be_is_refused_by_the_collector_too() {
             .await
             .contains("no open alert")
     );
-    let nowhere = office.refused(maintain(Place::default())).await;
+    let nowhere = office.refused(maintain(Nodes::default())).await;
     assert!(nowhere.contains("--group"), "{nowhere}");
     let snapshot = office.done(Question::Status).await;
     assert_eq!(snapshot["mutes"], json!([]));
@@ -398,18 +398,18 @@ async fn what_no_silence_may_be_is_refused_by_the_collector_too() {
 async fn maintenance_is_of_nodes_and_groups_that_exist() {
     let office = Office::open().await;
     let number = office.silent().await;
-    let nodes = |name: &str| Place {
+    let nodes = |name: &str| Nodes {
         nodes: [name.parse().unwrap()].into(),
-        ..Place::default()
+        ..Nodes::default()
     };
     let unknown = office.refused(maintain(nodes("ap-01"))).await;
     assert!(
         unknown.contains("node list") && unknown.contains("did you mean app-01?"),
         "{unknown}"
     );
-    let group = |name: &str| Place {
+    let group = |name: &str| Nodes {
         groups: [name.parse().unwrap()].into(),
-        ..Place::default()
+        ..Nodes::default()
     };
     let unknown = office.refused(maintain(group("apps"))).await;
     assert!(unknown.contains("did you mean app?"), "{unknown}");
@@ -454,7 +454,7 @@ async fn an_exercise_is_followed_through_the_log() {
         (&json!(true), &json!(["equipe"]))
     );
     assert_eq!(row["check"], AlertKey::exercise(&receiver).check());
-    let message = office.courier.0.lock().unwrap().last().unwrap().clone();
+    let message = office.notifier.0.lock().unwrap().last().unwrap().clone();
     let delivered = Event::Delivery(DeliveryEvent::Delivered {
         key: message.key,
         carried_by: None,

@@ -20,7 +20,7 @@ use vigie_decide::{
         ClockEvent, DeliveryEvent, Delta, Event, HandInEvent, MembershipEvent, NodeKeys, Outcome,
         State, step,
     },
-    routing::Ground,
+    routing::Policy,
     rules::Rules,
 };
 
@@ -37,7 +37,7 @@ pub(crate) struct Past {
     pub(crate) dir: TempDir,
     pub(crate) store: SqliteStore,
     pub(crate) state: State,
-    pub(crate) ground: Ground,
+    pub(crate) policy: Policy,
     pub(crate) now: Now,
 }
 
@@ -97,7 +97,7 @@ impl Past {
             store: SqliteStore::open(dir.path()).await.unwrap(),
             dir,
             state: State::default(),
-            ground: Ground {
+            policy: Policy {
                 zones: zones::load(rules.zone_names()).unwrap(),
                 rules: rules.into(),
             },
@@ -106,7 +106,7 @@ impl Past {
                 elapsed: vigie_core::time::Elapsed(50_000),
             },
         };
-        let sha256 = past.ground.rules.digest();
+        let sha256 = past.policy.rules.digest();
         let started = Event::Clock(ClockEvent::Started {
             collector: "c".to_owned(),
         });
@@ -124,7 +124,7 @@ impl Past {
         let mut delta = Delta::default();
         let outcomes = events
             .into_iter()
-            .map(|event| step(&self.state, &mut delta, &self.ground, event, self.now))
+            .map(|event| step(&self.state, &mut delta, &self.policy, event, self.now))
             .collect();
         self.store.commit(&delta).await.unwrap();
         self.state.merge(delta);

@@ -50,7 +50,7 @@ async fn a_log_decided_again_gives_the_same_lines_and_the_same_state() {
     assert_eq!(verdict.lines, log.line_count().await.unwrap());
     assert_eq!(verdict.lines, replay.line_count());
     assert_eq!(*replay.state(), past.state);
-    assert_eq!(replay.ground().rules, past.ground.rules);
+    assert_eq!(replay.policy().rules, past.policy.rules);
     assert!(verdict.other_tzdata.is_empty() && verdict.unknown_zones.is_empty());
 }
 

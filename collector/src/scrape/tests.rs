@@ -229,11 +229,11 @@ impl Port {
         let (engine, handle, engine_counters) = Engine::new(Parts {
             store: SqliteStore::open(dir.path()).await.unwrap(),
             state,
-            ground: bare_ground(),
+            policy: bare_ground(),
             tzdata: String::new(),
             collector: "c".to_owned(),
             clock: Arc::clone(&clock),
-            courier: Arc::new(Silent),
+            notifier: Arc::new(Silent),
             directory: Arc::default(),
             health: Arc::default(),
             probes,
@@ -247,7 +247,9 @@ impl Port {
             door: Arc::default(),
             reloads_failed: Arc::default(),
             deliveries: Arc::default(),
-            alerts: Arc::new(ingest::alerts::Desks::new(vigie_core::time::Wall(0))),
+            alerts: Arc::new(ingest::alerts::AlertsBySender::new(vigie_core::time::Wall(
+                0,
+            ))),
             outside_watch: Arc::default(),
         });
         let latest = Arc::new(Latest::new(Limits::default()));

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vigie_core::id::ChannelName;
 use vigie_deliver::config::{
-    AlertmanagerApi, Contact, ContactWay, Detail, Email, HttpContact, HttpGateway, MailAddress,
+    AlertmanagerApi, Contact, ContactChannel, Detail, Email, HttpContact, HttpGateway, MailAddress,
     Mattermost, MattermostContact, Ntfy, NtfyContact, Pagerduty, Smtp,
 };
 use vigie_platform::settings_file::{Complaint, Mistake, Section};
@@ -204,7 +204,7 @@ impl Channels {
             };
             Some(Contact {
                 channel,
-                way: ContactWay::Email(Email {
+                way: ContactChannel::Email(Email {
                     to: to?,
                     smtp: smtp.clone(),
                 }),
@@ -272,16 +272,16 @@ impl Channels {
                         )
                     })
                 });
-                ContactWay::Email(Email {
+                ContactChannel::Email(Email {
                     to: vec![to.required()?],
                     smtp: smtp.clone(),
                 })
             }
-            ChannelWay::Http(gateway) => ContactWay::Http(Box::new(HttpContact {
+            ChannelWay::Http(gateway) => ContactChannel::Http(Box::new(HttpContact {
                 gateway: (**gateway).clone(),
                 to: to.try_map(gateway_address).required()?.into(),
             })),
-            ChannelWay::Ntfy(server) => ContactWay::Ntfy(NtfyContact {
+            ChannelWay::Ntfy(server) => ContactChannel::Ntfy(NtfyContact {
                 server: server.clone(),
                 topic: to.try_map(topic).required()?.into(),
             }),
@@ -291,7 +291,7 @@ impl Channels {
                 if is_written && channel.is_none() {
                     return None;
                 }
-                ContactWay::Mattermost(MattermostContact {
+                ContactChannel::Mattermost(MattermostContact {
                     hook: hook.clone(),
                     channel,
                 })
@@ -302,8 +302,8 @@ impl Channels {
                 section.mistake("to", what, "remove it");
                 return None;
             }
-            ChannelWay::Pagerduty(pagerduty) => ContactWay::Pagerduty(pagerduty.clone()),
-            ChannelWay::Alertmanager(api) => ContactWay::Alertmanager(api.clone()),
+            ChannelWay::Pagerduty(pagerduty) => ContactChannel::Pagerduty(pagerduty.clone()),
+            ChannelWay::Alertmanager(api) => ContactChannel::Alertmanager(api.clone()),
         };
         Some(Contact {
             channel,

@@ -5,16 +5,16 @@ use vigie_core::id::{CalendarName, PersonName, ReceiverName, RotaName};
 use vigie_decide::destination::Destination;
 use vigie_deliver::config::{By, TargetConfig};
 
-use super::{Settings, Way};
+use super::{ReceiverKind, Settings};
 
 impl Settings {
     /// Every destination that messages can have: receivers with one way of their own, and each contact of each person.
     pub fn destinations(&self) -> impl Iterator<Item = TargetConfig> {
         let receivers = self.receivers.iter().filter_map(|(name, receiver)| {
             let by = match &receiver.way {
-                Way::Webhook(webhook) => By::Webhook(webhook.clone()),
-                Way::Contact(contact) => By::Contact(contact.clone()),
-                Way::Steps => return None,
+                ReceiverKind::Webhook(webhook) => By::Webhook(webhook.clone()),
+                ReceiverKind::Contact(contact) => By::Contact(contact.clone()),
+                ReceiverKind::Steps => return None,
             };
             Some(TargetConfig {
                 destination: Destination::Receiver(name.clone()),

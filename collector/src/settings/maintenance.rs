@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use vigie_core::id::{GroupName, MaintenanceName, NodeName};
 use vigie_decide::{
     calendar::recurring::Recurring,
-    mute::{Place, REASON_LEN_MAX, Scope},
+    mute::{Nodes, REASON_LEN_MAX, Scope},
     rules::Maintenance,
 };
 use vigie_platform::settings_file::{Complaint, Section};
@@ -79,7 +79,7 @@ fn read_maintenance(section: &Section<'_>, groups: &BTreeSet<GroupName>) -> Opti
         Some(reason.or(section.own_name().to_owned()))
     };
     Some(Maintenance {
-        place: Place {
+        place: Nodes {
             nodes: nodes.into_iter().collect(),
             groups: groups.into_iter().collect(),
         },

@@ -13,7 +13,7 @@ use vigie_core::{
     id::{CalendarName, ChannelName, PersonName, ReceiverName},
     reason::message::Language,
 };
-use vigie_decide::rules::{self, Step};
+use vigie_decide::rules::{self, EscalationStep};
 use vigie_deliver::config::{Address, Contact, Webhook, WebhookFormat};
 use vigie_platform::settings_file::{Complaint, LoadedSettings, Place, Section, Url};
 
@@ -40,14 +40,14 @@ const REPEAT_DEFAULT: Duration = Duration::from_secs(600);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Receiver {
     /// By what.
-    pub way: Way,
+    pub way: ReceiverKind,
     /// Its own language; `None`: that of the collector.
     pub language: Option<Language>,
 }
 
 /// How one receiver is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Way {
+pub enum ReceiverKind {
     /// A POST to its address.
     Webhook(Webhook),
     /// A channel: `email = { … }` or `contact = { … }`.
@@ -166,12 +166,12 @@ fn read_calendar(
     named.required().map(Some)
 }
 
-/// The way and its steps, which only [`Way::Steps`] has. `None`: with a mistake.
+/// The way and its steps, which only [`ReceiverKind::Steps`] has. `None`: with a mistake.
 fn read_way(
     loaded: &LoadedSettings,
     section: &Section<'_>,
     known: &Known<'_>,
-) -> Option<(Way, Vec<Step>)> {
+) -> Option<(ReceiverKind, Vec<EscalationStep>)> {
     const WAYS: [&str; 4] = ["webhook", "email", "contact", "steps"];
     let webhook = section.sub("webhook").map(read_webhook);
     let email = section.sub("email").map(|sub| known.channels.email(sub));
@@ -193,10 +193,12 @@ fn read_way(
             None
         }
         [_] => {
-            let one = webhook.map(|webhook| webhook.map(Way::Webhook));
-            let one = one.or(email.or(contact).map(|contact| contact.map(Way::Contact)));
+            let one = webhook.map(|webhook| webhook.map(ReceiverKind::Webhook));
+            let one = one.or(email
+                .or(contact)
+                .map(|contact| contact.map(ReceiverKind::Contact)));
             match steps {
-                Some(steps) => Some((Way::Steps, steps?)),
+                Some(steps) => Some((ReceiverKind::Steps, steps?)),
                 None => Some((one.flatten()?, Vec::new())),
             }
         }
@@ -217,7 +219,7 @@ fn read_steps(
     loaded: &LoadedSettings,
     receiver: &Section<'_>,
     known: &Known<'_>,
-) -> Option<Vec<Step>> {
+) -> Option<Vec<EscalationStep>> {
     let sections = receiver.array_of_tables("steps");
     if sections.is_empty() || sections.len() > STEPS_MAX {
         let what = format!(
@@ -247,7 +249,7 @@ fn read_step(
     section: &Section<'_>,
     is_first: bool,
     known: &Known<'_>,
-) -> Option<Step> {
+) -> Option<EscalationStep> {
     let (has_rota, has_people) = (section.has("rota"), section.has("people"));
     let rota = section.reference("rota", "rota", &known.rotas.names);
     let people = section
@@ -308,7 +310,7 @@ fn read_step(
         };
         judge_reach(section, key, &told, &via, known.people);
     }
-    Some(Step {
+    Some(EscalationStep {
         after_ms: milliseconds(after?),
         rota,
         people,

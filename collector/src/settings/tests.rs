@@ -4,7 +4,7 @@ use std::{fs, os::unix::fs::PermissionsExt};
 
 use vigie_core::status::{Criticality, Environment, Family, Needs, Status};
 use vigie_decide::rules::Match;
-use vigie_deliver::config::{Address, Contact, ContactWay, SmtpTls, WebhookFormat};
+use vigie_deliver::config::{Address, Contact, ContactChannel, SmtpTls, WebhookFormat};
 
 use super::*;
 
@@ -169,18 +169,18 @@ fn every_setting_that_the_shipped_file_offers_is_accepted() {
         }
     );
     let night = &settings.receivers["astreinte"];
-    assert_eq!(night.way, Way::Steps);
+    assert_eq!(night.way, ReceiverKind::Steps);
     assert!(night.language.is_none());
     let board = &settings.receivers["tableau"];
-    let Way::Webhook(webhook) = &board.way else {
+    let ReceiverKind::Webhook(webhook) = &board.way else {
         panic!("{board:?}");
     };
     assert_eq!(webhook.format, WebhookFormat::Alertmanager);
     assert_eq!(board.language, Some(Language::English));
     assert!(webhook.header_file.is_some());
     assert!(matches!(webhook.address, Address::File(_)));
-    let Way::Contact(Contact {
-        way: ContactWay::Email(email),
+    let ReceiverKind::Contact(Contact {
+        way: ContactChannel::Email(email),
         ..
     }) = &settings.receivers["equipe-sis"].way
     else {

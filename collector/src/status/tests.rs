@@ -10,13 +10,13 @@ use vigie_core::{
     time::{Deadline, Elapsed, Now},
 };
 use vigie_decide::{
-    alert::{self, Acknowledgement, AlertKey, Reached, Told},
+    alert::{self, Acknowledgement, AlertKey, Notified, Reached},
     calendar::recurring::Recurring,
     fleet::{self, State},
-    held::{DigestDue, Held, HeldKey},
-    mute::{Mute, Muted, MutedBy, Place, Scope, SilenceMatch},
-    routing::Ground,
-    rules::{Maintenance, Match, Person, Receiver, Rules, Step},
+    held::{Deferred, DeferredKey, DigestDue},
+    mute::{Mute, Muted, MutedBy, Nodes, Scope, SilenceMatch},
+    routing::Policy,
+    rules::{EscalationStep, Maintenance, Match, Person, Receiver, Rules},
     view::Basis,
 };
 
@@ -53,8 +53,8 @@ pub(crate) fn key(node: &str, check: &str, object: &str) -> AlertKey {
     AlertKey::from_parts(node, check, object).unwrap()
 }
 
-pub(crate) fn told(to: &[(&str, u64, u64)]) -> Told {
-    Told {
+pub(crate) fn told(to: &[(&str, u64, u64)]) -> Notified {
+    Notified {
         status: Status::Critical,
         to: to
             .iter()
@@ -72,9 +72,9 @@ pub(crate) fn told(to: &[(&str, u64, u64)]) -> Told {
     }
 }
 
-pub(crate) fn ground() -> Ground {
+pub(crate) fn policy() -> Policy {
     let mut rules = Rules::default();
-    let steps = vec![Step::default()];
+    let steps = vec![EscalationStep::default()];
     for (name, steps) in [("equipe", Vec::new()), ("astreinte", steps)] {
         let receiver = Receiver {
             steps,
@@ -86,16 +86,16 @@ pub(crate) fn ground() -> Ground {
         channels: vec!["sms".parse().unwrap(), "mail".parse().unwrap()],
     };
     rules.people.insert("am".parse().unwrap(), person);
-    Ground {
+    Policy {
         rules: rules.into(),
-        ..Ground::default()
+        ..Policy::default()
     }
 }
 
-pub(crate) fn shown(state: &State, ground: &Ground) -> Fleet {
+pub(crate) fn shown(state: &State, policy: &Policy) -> Fleet {
     Fleet::of(&Basis {
         state,
-        ground,
+        policy,
         heard: &BTreeMap::new(),
         at: NOW.wall,
     })
@@ -133,7 +133,7 @@ pub(crate) fn busy() -> State {
     state.alerts.insert(key("app-03", "portail", ""), folded);
     state.alerts.insert(key("app-04", "portail", ""), windowed);
     state.alerts.insert(held.clone(), alert(5, Status::Warning));
-    let row = Held {
+    let row = Deferred {
         number: 5,
         held_since: NOW.wall,
         since: NOW.wall,
@@ -150,11 +150,11 @@ pub(crate) fn busy() -> State {
         paged: BTreeMap::new(),
         acknowledged: false,
     };
-    let held_key = |alert| HeldKey {
+    let held_key = |alert| DeferredKey {
         receiver: "equipe".parse().unwrap(),
         alert,
     };
-    let ended = Held {
+    let ended = Deferred {
         ended: Some((NOW.wall, alert::Ended::Recovered)),
         ..row.clone()
     };
@@ -185,9 +185,9 @@ pub(crate) fn busy() -> State {
     state
         .mutes
         .insert(12, mute(Muted::Silence(Box::new(silence))));
-    let place = Place {
+    let place = Nodes {
         groups: ["app".parse().unwrap()].into(),
-        ..Place::default()
+        ..Nodes::default()
     };
     state.mutes.insert(13, mute(Muted::Maintenance(place)));
     state
@@ -200,7 +200,7 @@ fn by_number(snapshot: &Value, number: u64) -> &Value {
 
 #[test]
 fn alerts_say_who_was_told_where_and_what_is_being_done() {
-    let snapshot = json!(shown(&busy(), &ground()));
+    let snapshot = json!(shown(&busy(), &policy()));
     let first = by_number(&snapshot, 1);
     assert_eq!(first["told"], json!(["astreinte", "equipe"]));
     assert_eq!(
@@ -236,7 +236,7 @@ fn alerts_say_who_was_told_where_and_what_is_being_done() {
 
 #[test]
 fn the_table_says_how_each_alert_is_handled_and_moves_no_cursor() {
-    let snapshot = shown(&busy(), &ground());
+    let snapshot = shown(&busy(), &policy());
     let table = table(&snapshot, Language::English);
     for wanted in [
         "acknowledged by am/sms until 2026-11-22T20:04:31.207Z",
@@ -266,13 +266,13 @@ fn an_exercise_is_no_trouble_and_everything_else_is() {
     state
         .alerts
         .insert(AlertKey::exercise(&receiver), alert(7, Status::Critical));
-    let snapshot = shown(&state, &ground());
+    let snapshot = shown(&state, &policy());
     assert!(snapshot.is_fine(), "{snapshot:#?}");
     assert!(table(&snapshot, Language::French).contains("exercise"));
     state
         .alerts
         .insert(key("app-01", "portail", ""), alert(8, Status::Warning));
-    assert!(!shown(&state, &ground()).is_fine());
+    assert!(!shown(&state, &policy()).is_fine());
     // What says nothing is not fine: it is no fleet at all.
     assert!(serde_json::from_value::<Fleet>(json!({})).is_err());
 }
@@ -280,8 +280,8 @@ fn an_exercise_is_no_trouble_and_everything_else_is() {
 #[test]
 fn a_preview_covers_what_the_silence_itself_covers() {
     let state = busy();
-    let ground = ground();
-    let snapshot = shown(&state, &ground);
+    let policy = policy();
+    let snapshot = shown(&state, &policy);
     let silences = [
         SilenceMatch {
             number: Some(3),
@@ -319,7 +319,7 @@ fn a_preview_covers_what_the_silence_itself_covers() {
             .alerts
             .iter()
             .filter(|(key, alert)| {
-                let subject = fleet::subject(&ground.rules, None, key, alert);
+                let subject = fleet::subject(&policy.rules, None, key, alert);
                 silence.covers(key, alert.number, &subject, alert.family, alert.status)
             })
             .map(|(_, alert)| alert.number)
@@ -339,9 +339,9 @@ fn windows_of_the_settings_are_listed() {
     let mut rules = Rules::default();
     let name: MaintenanceName = "correctifs".parse().unwrap();
     let maintenance = Maintenance {
-        place: Place {
+        place: Nodes {
             groups: ["app".parse().unwrap()].into(),
-            ..Place::default()
+            ..Nodes::default()
         },
         window,
         scope: Scope::Reachability,
@@ -349,11 +349,11 @@ fn windows_of_the_settings_are_listed() {
     };
     rules.maintenance.insert(name, maintenance);
     let zone = jiff::tz::TimeZone::get("Europe/Paris").unwrap();
-    let ground = Ground {
+    let policy = Policy {
         rules: rules.into(),
         zones: [("Europe/Paris".to_owned(), zone)].into_iter().collect(),
     };
-    let fleet = shown(&State::default(), &ground);
+    let fleet = shown(&State::default(), &policy);
     let snapshot = json!(fleet);
     let window = &snapshot["windows"][0];
     assert_eq!(window["is_on"], false);

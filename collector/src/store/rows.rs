@@ -17,7 +17,7 @@ use vigie_core::{
 use vigie_decide::{
     alert::AlertKey,
     fleet::{Delta, state::StoredLine},
-    held::HeldKey,
+    held::DeferredKey,
 };
 
 /// Most rows of one statement. With four columns this is well under SQLite's 32,766 variables.
@@ -264,7 +264,7 @@ impl Key for AlertKey {
     }
 }
 
-impl Key for HeldKey {
+impl Key for DeferredKey {
     fn to_text(&self) -> String {
         let Self { receiver, alert } = self;
         json(&(receiver, alert.node(), alert.check(), alert.object()))

@@ -19,14 +19,14 @@ use vigie_core::{
     token::Holder,
 };
 use vigie_decide::{
-    alert::{Alert, AlertKey, Body, Message, Notice, Reached, Telling, Told, message_key},
+    alert::{Alert, AlertKey, Body, Message, Notice, Notification, Notified, Reached, message_key},
     destination::Destination,
     fleet::{
         Delta, NodeKeys, State,
         state::{Key, Node, NodePlan, Sender, StoredLine, Token},
     },
-    held::{DigestDue, Held, HeldKey},
-    mute::{Mute, Muted, Place},
+    held::{Deferred, DeferredKey, DigestDue},
+    mute::{Mute, Muted, Nodes},
     rules::{Receiver, Route, Rules},
 };
 
@@ -75,14 +75,14 @@ pub(super) fn night() -> ReceiverName {
     "night".parse().unwrap()
 }
 
-fn told(value: u64) -> Told {
+fn told(value: u64) -> Notified {
     let reached = Reached {
         first: value,
         last: value,
         thread: Digest::of(b"first"),
         newest: Digest::of(b"last"),
     };
-    Told {
+    Notified {
         status: Status::Unknown,
         to: [("am/sms".parse().unwrap(), reached)].into(),
         progress: Default::default(),
@@ -97,7 +97,7 @@ fn facts(value: u64) -> Map<String, serde_json::Value> {
 fn message(index: u8, order: u64) -> Message {
     let alert = alert_key(index);
     let to = Destination::from(night());
-    let telling = Telling {
+    let telling = Notification {
         notice: Notice::Open,
         number: 12,
         opening: 7,
@@ -129,15 +129,15 @@ fn message(index: u8, order: u64) -> Message {
     }
 }
 
-fn held_key(index: u8) -> HeldKey {
-    HeldKey {
+fn held_key(index: u8) -> DeferredKey {
+    DeferredKey {
         receiver: night(),
         alert: alert_key(index),
     }
 }
 
-fn held(value: u64) -> Held {
-    Held {
+fn held(value: u64) -> Deferred {
+    Deferred {
         number: value,
         held_since: Wall(4),
         since: Wall(5),
@@ -158,7 +158,7 @@ fn held(value: u64) -> Held {
 
 fn mute(value: u64) -> Mute {
     Mute {
-        what: Muted::Maintenance(Place {
+        what: Muted::Maintenance(Nodes {
             nodes: [name(1)].into(),
             groups: Default::default(),
         }),

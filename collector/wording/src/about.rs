@@ -11,7 +11,7 @@ use vigie_core::{
     status::{Criticality, Family, Status},
 };
 use vigie_decide::{
-    alert::{AlertKey, Telling},
+    alert::{AlertKey, Notification},
     held::DigestLine,
 };
 
@@ -40,8 +40,8 @@ pub(super) struct About<'a> {
     pub(super) facts: &'a Map<String, Value>,
 }
 
-impl<'a> From<&'a Telling> for About<'a> {
-    fn from(telling: &'a Telling) -> Self {
+impl<'a> From<&'a Notification> for About<'a> {
+    fn from(telling: &'a Notification) -> Self {
         Self {
             number: telling.number,
             alert: &telling.alert,

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BTreeMap};
 use super::about::About;
 use vigie_core::time::Wall;
 use vigie_decide::{
-    alert::{Body, Message, Notice, Telling},
+    alert::{Body, Message, Notice, Notification},
     held::DigestNotice,
 };
 
@@ -24,7 +24,7 @@ pub(super) struct Batch<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Item<'a> {
     /// The newest that is known.
-    pub(super) telling: &'a Telling,
+    pub(super) telling: &'a Notification,
     /// What it comes down to for somebody who has read none of it.
     pub(super) notice: Notice,
     /// When the newest was decided.
@@ -98,7 +98,7 @@ impl<'a> Batch<'a> {
 }
 
 impl<'a> Item<'a> {
-    fn of(message: &Message, telling: &'a Telling) -> Self {
+    fn of(message: &Message, telling: &'a Notification) -> Self {
         Self {
             telling,
             notice: telling.notice,

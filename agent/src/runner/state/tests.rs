@@ -21,7 +21,7 @@ fn state(failures: u32, recoveries: u32) -> CheckState {
     CheckState::new(
         "portail".parse().unwrap(),
         None,
-        Patience {
+        Damping {
             failures,
             recoveries,
         },

@@ -36,14 +36,14 @@ pub struct Message {
 #[serde(rename_all = "snake_case")]
 pub enum Body {
     /// Something about one alert.
-    Alert(Box<Telling>),
+    Alert(Box<Notification>),
     /// What waited for a receiver's opening.
     Digest(Box<DigestNotice>),
 }
 
 /// What a message says about one alert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Telling {
+pub struct Notification {
     /// What happened.
     pub notice: Notice,
     /// The alert's number.
@@ -96,7 +96,7 @@ pub struct Telling {
 impl Message {
     /// What it says about an alert, if it is about one.
     #[must_use]
-    pub fn telling(&self) -> Option<&Telling> {
+    pub fn telling(&self) -> Option<&Notification> {
         match &self.body {
             Body::Alert(telling) => Some(telling),
             Body::Digest(_) => None,

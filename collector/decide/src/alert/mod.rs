@@ -21,7 +21,7 @@ use serde_json::{Map, Value};
 pub use self::{
     built_in::{AgentTrouble, BuiltIn, Ends},
     key::{AlertKey, Judged, NotAKey, Source},
-    message::{Body, Message, Telling, digest_key, message_key},
+    message::{Body, Message, Notification, digest_key, message_key},
 };
 use crate::{destination::Destination, mute::MutedBy, routing::UNKNOWN_COUNTS_AFTER_MS};
 use vigie_core::{
@@ -51,7 +51,7 @@ pub struct Alert {
     /// What identifies this opening among others of the same key: the number of the line that opened it.
     pub opening: u64,
     /// Who was told, or possibly told, and how.
-    pub told: BTreeMap<ReceiverName, Told>,
+    pub told: BTreeMap<ReceiverName, Notified>,
     /// How often somebody was told.
     pub tellings: u64,
     /// Ends only by an operator's word, because its cause leaves no good state behind (a forged line, lost lines).
@@ -119,7 +119,7 @@ impl Alert {
 
 /// What one receiver was told of an alert.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct Notified {
     /// The loudest that was said.
     pub status: Status,
     /// Where messages went, or possibly went: the end goes there too.

@@ -6,18 +6,18 @@ use super::*;
 use crate::{
     escalation::reach,
     explain::tests::{Dice, at, example, random},
-    routing::{Case, Civil},
+    routing::{RouteInput, WallTime},
     rules::{Person, When},
 };
 
 const MINUTE_MS: i64 = 60_000;
 
-fn edited(edit: impl FnOnce(&mut Rules)) -> Ground {
-    let mut ground = example();
-    let mut rules = (*ground.rules).clone();
+fn edited(edit: impl FnOnce(&mut Rules)) -> Policy {
+    let mut policy = example();
+    let mut rules = (*policy.rules).clone();
     edit(&mut rules);
-    ground.rules = Arc::new(rules);
-    ground
+    policy.rules = Arc::new(rules);
+    policy
 }
 
 fn said(gaps: &[Gap]) -> Vec<(&str, Wall, Wall)> {
@@ -72,14 +72,14 @@ fn a_person_without_a_channel_is_a_gap_of_their_nights_unless_somebody_comes_aft
 #[test]
 fn one_night_for_which_nothing_is_told_at_once_is_a_gap() {
     // The night of the critical route is that of another calendar, which is open on one Saturday.
-    let ground = edited(|rules| {
+    let policy = edited(|rules| {
         let mut other = rules.calendars["bureau"].clone();
         other.opened = vec!["2026-12-05 10:00-11:00".parse().unwrap()];
         rules.calendars.insert("autre".parse().unwrap(), other);
         rules.routes[0].when = Some(When::Outside("autre".parse().unwrap()));
     });
     let (begins, ends) = (at("2026-12-05 10:00"), at("2026-12-05 11:00"));
-    let found = gaps(&ground, at("2026-11-23 00:00"), DAYS);
+    let found = gaps(&policy, at("2026-11-23 00:00"), DAYS);
     assert_eq!(
         said(&found),
         [("dossier-patient", begins, ends), ("vigie", begins, ends)]
@@ -89,44 +89,44 @@ fn one_night_for_which_nothing_is_told_at_once_is_a_gap() {
 
 #[test]
 fn a_node_that_a_route_names_is_a_case_of_its_own() {
-    let ground = edited(|rules| {
+    let policy = edited(|rules| {
         let mut quiet = rules.routes[2].clone();
         quiet.matches.node = ["db-01".parse().unwrap()].into();
         rules.routes.insert(0, quiet);
     });
-    let found = gaps(&ground, at("2026-11-28 00:00"), 1);
+    let found = gaps(&policy, at("2026-11-28 00:00"), 1);
     let places: Vec<_> = found.iter().map(|gap| gap.place.as_deref()).collect();
     assert_eq!(places, [Some("db-01")]);
 }
 
 /// Minute by minute, without any knowledge of edges.
 fn by_force(
-    ground: &Ground,
+    policy: &Policy,
     from: Wall,
     days: u32,
 ) -> BTreeMap<(ServiceName, Option<String>), Vec<Wall>> {
     let mut dark: BTreeMap<_, Vec<Wall>> = BTreeMap::new();
     for minute in 0..i64::from(days) * 1_440 {
         let at = from.plus_ms(minute * MINUTE_MS);
-        for failing in cases(&ground.rules) {
-            let case = Case {
+        for failing in cases(&policy.rules) {
+            let case = RouteInput {
                 subject: &failing.subject,
                 node: &failing.node,
                 family: failing.family,
                 status: Status::Critical,
                 is_newly_unknown: false,
             };
-            let civil = Civil {
+            let civil = WallTime {
                 at,
                 is_in_doubt: false,
             };
-            let is_reached = ground.place(case, civil).tell.iter().any(|receiver| {
-                let steps = &ground.rules.receivers[receiver].steps;
-                let has_one = |step| !reach(ground, step, 0, at).0.is_empty();
+            let is_reached = policy.place(case, civil).tell.iter().any(|receiver| {
+                let steps = &policy.rules.receivers[receiver].steps;
+                let has_one = |step| !reach(policy, step, 0, at).0.is_empty();
                 steps.is_empty() || steps.iter().any(has_one)
             });
             if minute % 60 == 0 {
-                let explanation = at_once(ground, &failing.asked(at));
+                let explanation = at_once(policy, &failing.asked(at));
                 assert_eq!(explanation.reaches_somebody(), is_reached, "{at}");
             }
             if !is_reached {
@@ -145,9 +145,9 @@ fn gaps_are_those_that_looking_at_every_minute_finds() {
     let (mut with_gaps, mut without) = (0, 0);
     for day in ["2026-10-24 00:00", "2026-12-24 00:00", "2027-03-27 00:00"] {
         for _ in 0..6 {
-            let ground = random(&mut dice);
+            let policy = random(&mut dice);
             let (from, days) = (at(day), 2);
-            let found = gaps(&ground, from, days);
+            let found = gaps(&policy, from, days);
             let mut minutes: BTreeMap<_, Vec<Wall>> = BTreeMap::new();
             for gap in &found {
                 let row = minutes
@@ -161,9 +161,9 @@ fn gaps_are_those_that_looking_at_every_minute_finds() {
             }
             assert_eq!(
                 minutes,
-                by_force(&ground, from, days),
+                by_force(&policy, from, days),
                 "{:#?}",
-                ground.rules
+                policy.rules
             );
             if found.is_empty() {
                 without += 1;

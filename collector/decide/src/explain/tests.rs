@@ -25,7 +25,7 @@ use crate::{
     },
     mute::Scope,
     rota::{Handoff, Override, Rota},
-    rules::{Group, Maintenance, Match, Person, Receiver, Route, Rules, Service, Step},
+    rules::{EscalationStep, Group, Maintenance, Match, Person, Receiver, Route, Rules, Service},
     zones::Zones,
 };
 use vigie_core::{
@@ -136,7 +136,7 @@ fn calendar(open: &[&str], closed: &[&str]) -> Calendar {
 }
 
 /// The example of the design page, as far as it decides.
-pub(crate) fn example() -> Ground {
+pub(crate) fn example() -> Policy {
     let matches = |criticality: Option<Criticality>,
                    need: Option<u8>,
                    family: &[Family],
@@ -210,18 +210,18 @@ pub(crate) fn example() -> Ground {
                 "astreinte".parse().unwrap(),
                 Receiver {
                     steps: vec![
-                        Step {
+                        EscalationStep {
                             rota: Some("astreinte".parse().unwrap()),
                             via: names(&["sms"]),
                             repeat_ms: Some(5 * MINUTE),
-                            ..Step::default()
+                            ..EscalationStep::default()
                         },
-                        Step {
+                        EscalationStep {
                             after_ms: 15 * MINUTE,
                             people: names(&["chef"]),
                             via: names(&["sms", "mail"]),
                             repeat_ms: Some(10 * MINUTE),
-                            ..Step::default()
+                            ..EscalationStep::default()
                         },
                     ],
                     ..Receiver::default()
@@ -240,9 +240,9 @@ pub(crate) fn example() -> Ground {
         maintenance: [(
             "correctifs".parse().unwrap(),
             Maintenance {
-                place: Place {
+                place: Nodes {
                     groups: names(&["app-strasbourg"]).into_iter().collect(),
-                    ..Place::default()
+                    ..Nodes::default()
                 },
                 window: "2nd Tue 22:00-02:00 Europe/Paris"
                     .to_owned()
@@ -273,14 +273,14 @@ pub(crate) fn example() -> Ground {
             },
         ],
     };
-    Ground {
+    Policy {
         rules: Arc::new(rules),
         zones: paris(),
     }
 }
 
 /// Rules as nobody would write them, but might.
-pub(crate) fn random(dice: &mut Dice) -> Ground {
+pub(crate) fn random(dice: &mut Dice) -> Policy {
     let mut rules = (*example().rules).clone();
     rules.services = [
         ("dossier", Criticality::Critical),
@@ -360,9 +360,9 @@ pub(crate) fn random(dice: &mut Dice) -> Ground {
         },
     )]
     .into();
-    let steps = |dice: &mut Dice| -> Vec<Step> {
+    let steps = |dice: &mut Dice| -> Vec<EscalationStep> {
         (0..1 + dice.below(3))
-            .map(|index| Step {
+            .map(|index| EscalationStep {
                 after_ms: if index == 0 {
                     0
                 } else {
@@ -400,9 +400,9 @@ pub(crate) fn random(dice: &mut Dice) -> Ground {
         [(
             "works".parse().unwrap(),
             Maintenance {
-                place: Place {
+                place: Nodes {
                     groups: names(&["app"]).into_iter().collect(),
-                    ..Place::default()
+                    ..Nodes::default()
                 },
                 window: format!("{window} Europe/Paris").try_into().unwrap(),
                 scope: dice.one_of(&[Scope::Reachability, Scope::Everything]),
@@ -422,7 +422,7 @@ pub(crate) fn random(dice: &mut Dice) -> Ground {
     if !dice.is_one_in(8) {
         rules.routes.push(last);
     }
-    Ground {
+    Policy {
         rules: Arc::new(rules),
         zones: paris(),
     }
@@ -556,7 +556,7 @@ fn fleet() -> State {
 
 /// The engine, without disk and network, which acts at exactly the instants that it is due.
 struct Engine<'g> {
-    ground: &'g Ground,
+    policy: &'g Policy,
     state: State,
     now: Now,
     /// What it told of the alert in question, and when.
@@ -564,14 +564,14 @@ struct Engine<'g> {
 }
 
 impl<'g> Engine<'g> {
-    fn begins(ground: &'g Ground, fleet: &State, at: Wall) -> Self {
+    fn begins(policy: &'g Policy, fleet: &State, at: Wall) -> Self {
         let now = Now {
             wall: at.plus_ms(-60_000),
             elapsed: Elapsed(50_000),
         };
         let state = fleet.clone();
         let mut engine = Self {
-            ground,
+            policy,
             state,
             now,
             told: Vec::new(),
@@ -586,7 +586,7 @@ impl<'g> Engine<'g> {
 
     fn does(&mut self, event: Event) {
         let mut delta = Delta::default();
-        let outcome = step(&self.state, &mut delta, self.ground, event, self.now);
+        let outcome = step(&self.state, &mut delta, self.policy, event, self.now);
         self.state.merge(delta);
         for decision in outcome.decisions {
             if let Decision::Told {
@@ -665,30 +665,30 @@ struct Seen {
     unreachable: u32,
 }
 
-fn compare(ground: &Ground, fleet: &State, question: &Question, seen: &mut Seen) {
-    let mut engine = Engine::begins(ground, fleet, question.at);
+fn compare(policy: &Policy, fleet: &State, question: &Question, seen: &mut Seen) {
+    let mut engine = Engine::begins(policy, fleet, question.at);
     let key = engine.fails(question);
     let alert = &engine.state.alerts[&key];
     let plan = engine.state.plans.values().next();
     let asked = Asked {
-        subject: subject(&ground.rules, plan, &key, alert),
+        subject: subject(&policy.rules, plan, &key, alert),
         node: key.node().into_owned(),
         family: alert.family,
         status: alert.status,
         at: question.at,
     };
-    let explanation = explain(ground, &asked);
+    let explanation = explain(policy, &asked);
     let end = question.at.plus_ms(HOUR);
     let counts_at = question
         .at
         .plus_ms(explanation.counts_after_ms.cast_signed());
-    let context = || format!("{asked:#?}\n{explanation:#?}\n{:#?}", ground.rules);
+    let context = || format!("{asked:#?}\n{explanation:#?}\n{:#?}", policy.rules);
     if explanation.muted.is_some() {
         seen.muted += 1;
         engine.runs_until(end);
         for (at, ..) in &engine.told {
             assert!(
-                asked.window_at(ground, *at).is_none(),
+                asked.window_at(policy, *at).is_none(),
                 "told while muted: {}",
                 context()
             );
@@ -725,7 +725,7 @@ fn compare(ground: &Ground, fleet: &State, question: &Question, seen: &mut Seen)
     // A warning wakes only where a route says so.
     let wakes = |receiver: &ReceiverName, at: Wall| {
         matches!(asked.status, Status::Critical | Status::Unknown)
-            || asked.place(ground, at).tell.contains(receiver)
+            || asked.place(policy, at).tell.contains(receiver)
     };
     let later = explanation.later.iter();
     let firsts = explanation
@@ -733,7 +733,7 @@ fn compare(ground: &Ground, fleet: &State, question: &Question, seen: &mut Seen)
         .iter()
         .chain(later.clone().map(|later| &later.told));
     for first in firsts.filter(|first| is_in(first.at)) {
-        if ground.rules.receivers[&first.receiver].steps.is_empty() {
+        if policy.rules.receivers[&first.receiver].steps.is_empty() {
             let to = Destination::Receiver(first.receiver.clone());
             expected.push((first.at, first.receiver.clone(), 0, to));
         }
@@ -762,8 +762,8 @@ fn compare(ground: &Ground, fleet: &State, question: &Question, seen: &mut Seen)
                 break;
             }
             if wakes(&planned.receiver, again) {
-                let rule = &ground.rules.receivers[&planned.receiver].steps[planned.step];
-                let reached = reach(ground, rule, round, again).0;
+                let rule = &policy.rules.receivers[&planned.receiver].steps[planned.step];
+                let reached = reach(policy, rule, round, again).0;
                 if reached.is_empty() {
                     unsteady.insert(planned.receiver.clone());
                 }
@@ -808,9 +808,9 @@ fn explained_is_done(part: u64) {
     let mut seen = Seen::default();
     let fleet = fleet();
     for _ in 0..250 {
-        let ground = random(&mut dice);
+        let policy = random(&mut dice);
         for _ in 0..10 {
-            compare(&ground, &fleet, &question(&mut dice), &mut seen);
+            compare(&policy, &fleet, &question(&mut dice), &mut seen);
         }
     }
     let Seen {
@@ -866,25 +866,25 @@ fn what_counts_at_an_edge_is_explained_as_it_is_done() {
     let mut dice = Dice(5);
     let (mut seen, fleet) = (Seen::default(), fleet());
     for _ in 0..100 {
-        let ground = random(&mut dice);
+        let policy = random(&mut dice);
         let mut edge = at("2026-12-23 12:00");
         for _ in 0..8 {
-            edge = ground.next_edge(edge).unwrap();
+            edge = policy.next_edge(edge).unwrap();
             let question = Question {
                 status: Status::Unknown,
                 at: edge.plus_ms(-UNKNOWN_COUNTS_AFTER_MS.cast_signed()),
                 ..question(&mut dice)
             };
-            compare(&ground, &fleet, &question, &mut seen);
+            compare(&policy, &fleet, &question, &mut seen);
         }
     }
     assert!(seen.told > 100 && seen.waits > 100, "{seen:?}");
 }
 
-fn asked(ground: &Ground, service: &str, family: Family, status: Status, text: &str) -> Asked {
+fn asked(policy: &Policy, service: &str, family: Family, status: Status, text: &str) -> Asked {
     let need = Need::served_by(family, None);
     let service = service.parse().unwrap();
-    let subject = ground
+    let subject = policy
         .rules
         .service_subject(&service, need, Environment::Production);
     Asked {
@@ -906,15 +906,15 @@ fn told(explanation: &Explanation) -> Vec<&str> {
 
 #[test]
 fn the_night_of_christmas_is_explained() {
-    let ground = example();
+    let policy = example();
     let asked = asked(
-        &ground,
+        &policy,
         "dossier-patient",
         Family::Availability,
         Status::Critical,
         "2026-12-25 03:00",
     );
-    let explanation = explain(&ground, &asked);
+    let explanation = explain(&policy, &asked);
     assert_eq!(explanation.route, Some(0));
     assert_eq!(told(&explanation), ["astreinte"]);
     let calendar = explanation.calendar.as_ref().unwrap();
@@ -961,15 +961,15 @@ fn the_night_of_christmas_is_explained() {
 
 #[test]
 fn what_begins_before_a_team_goes_home_is_told_to_who_is_on_call_then() {
-    let ground = example();
+    let policy = example();
     let asked = asked(
-        &ground,
+        &policy,
         "dossier-patient",
         Family::Availability,
         Status::Critical,
         "2026-11-25 17:50",
     );
-    let explanation = explain(&ground, &asked);
+    let explanation = explain(&policy, &asked);
     assert_eq!(
         (explanation.route, told(&explanation)),
         (Some(2), vec!["equipe-sis"])
@@ -984,15 +984,15 @@ fn what_begins_before_a_team_goes_home_is_told_to_who_is_on_call_then() {
 
 #[test]
 fn an_unknown_that_lasts_wakes_after_five_minutes() {
-    let ground = example();
+    let policy = example();
     let asked = asked(
-        &ground,
+        &policy,
         "dossier-patient",
         Family::Availability,
         Status::Unknown,
         "2026-11-25 23:00",
     );
-    let explanation = explain(&ground, &asked);
+    let explanation = explain(&policy, &asked);
     assert_eq!(explanation.counts_after_ms, UNKNOWN_COUNTS_AFTER_MS);
     assert_eq!(
         (explanation.route, told(&explanation)),
@@ -1003,11 +1003,11 @@ fn an_unknown_that_lasts_wakes_after_five_minutes() {
 
 #[test]
 fn a_window_of_maintenance_is_said_and_so_is_one_that_begins_meanwhile() {
-    let ground = example();
+    let policy = example();
     let on = |text, family| {
         explain(
-            &ground,
-            &asked(&ground, "dossier-patient", family, Status::Critical, text),
+            &policy,
+            &asked(&policy, "dossier-patient", family, Status::Critical, text),
         )
     };
     let ends = at("2026-12-09 02:00");
@@ -1027,8 +1027,8 @@ fn a_window_of_maintenance_is_said_and_so_is_one_that_begins_meanwhile() {
 
 #[test]
 fn steps_that_reach_nobody_are_said_once_until_they_reach_somebody() {
-    let mut ground = example();
-    let mut rules = (*ground.rules).clone();
+    let mut policy = example();
+    let mut rules = (*policy.rules).clone();
     let nobody = Person {
         channels: Vec::new(),
     };
@@ -1047,12 +1047,12 @@ fn steps_that_reach_nobody_are_said_once_until_they_reach_somebody() {
         notify: vec![receiver],
         ..Route::default()
     }];
-    ground.rules = Arc::new(rules);
+    policy.rules = Arc::new(rules);
     let on = |text| {
         let (family, status) = (Family::Availability, Status::Critical);
         let explanation = explain(
-            &ground,
-            &asked(&ground, "dossier-patient", family, status, text),
+            &policy,
+            &asked(&policy, "dossier-patient", family, status, text),
         );
         assert_eq!(told(&explanation), ["astreinte"]);
         assert_eq!(explanation.told_now[0].route, Some(0));
@@ -1068,15 +1068,15 @@ fn steps_that_reach_nobody_are_said_once_until_they_reach_somebody() {
 
 #[test]
 fn a_route_that_names_a_node_takes_what_is_asked_of_that_node_alone() {
-    let mut ground = example();
-    let mut rules = (*ground.rules).clone();
+    let mut policy = example();
+    let mut rules = (*policy.rules).clone();
     let mut named = rules.routes[2].clone();
     named.matches.node = names(&["db-01"]).into_iter().collect();
     rules.routes.insert(0, named);
-    ground.rules = Arc::new(rules);
+    policy.rules = Arc::new(rules);
     let (family, status) = (Family::Availability, Status::Critical);
     let mut asked = asked(
-        &ground,
+        &policy,
         "dossier-patient",
         family,
         status,
@@ -1089,7 +1089,7 @@ fn a_route_that_names_a_node_takes_what_is_asked_of_that_node_alone() {
         ("db-01", 0, vec![]),
     ] {
         asked.node = node.to_owned();
-        let explanation = explain(&ground, &asked);
+        let explanation = explain(&policy, &asked);
         assert_eq!(explanation.route, Some(route), "{node}");
         assert_eq!(told(&explanation), receivers, "{node}");
         assert_eq!(explanation.held.len(), 1, "{node}");
@@ -1105,7 +1105,7 @@ fn is_as_bad(one: &Asked, other: &Asked) -> bool {
 
 #[test]
 fn worse_is_never_quieter_by_the_rules_of_the_example() {
-    let ground = example();
+    let policy = example();
     let instants = [
         "2026-11-25 10:00",
         "2026-11-25 03:00",
@@ -1121,14 +1121,14 @@ fn worse_is_never_quieter_by_the_rules_of_the_example() {
             for status in [Status::Warning, Status::Unknown, Status::Critical] {
                 for criticality in Criticality::ALL {
                     for need in 1..=4 {
-                        let mut case = asked(&ground, "dossier-patient", *family, status, instant);
+                        let mut case = asked(&policy, "dossier-patient", *family, status, instant);
                         case.subject.criticality = *criticality;
                         case.subject.need = need;
                         cases.push(case);
                     }
                 }
             }
-            let told: Vec<_> = cases.iter().map(|case| explain(&ground, case)).collect();
+            let told: Vec<_> = cases.iter().map(|case| explain(&policy, case)).collect();
             for (case, loud) in cases.iter().zip(&told) {
                 let later = loud.later.iter().map(|later| &later.told);
                 let loud: Vec<_> = loud.told_now.iter().chain(later).collect();

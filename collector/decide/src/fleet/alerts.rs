@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
-use super::{Decision, Step, state::NodePlan, telling::Cause};
+use super::{Decision, Transition, state::NodePlan, telling::Cause};
 use crate::{
-    alert::{Alert, AlertKey, Body, BuiltIn, Ended, Ends, Message, Source, Telling},
+    alert::{Alert, AlertKey, Body, BuiltIn, Ended, Ends, Message, Notification, Source},
     rules::{Rules, Subject},
 };
 use vigie_core::{
@@ -86,7 +86,7 @@ pub(super) fn facts_json(facts: &Facts) -> Map<String, Value> {
         .collect()
 }
 
-impl Step<'_> {
+impl Transition<'_> {
     /// What vigie itself found, as of now.
     pub(super) fn finding<'f>(
         &self,
@@ -285,7 +285,7 @@ impl Step<'_> {
         self.adopt_steps(&key, &receiver, told, message.at);
         let logged = Message {
             order,
-            body: Body::Alert(Box::new(Telling { number, ..*telling })),
+            body: Body::Alert(Box::new(Notification { number, ..*telling })),
             ..message
         };
         self.delta.outbox.insert(logged.key, Some(logged));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{ClockEvent, Step};
+use super::{ClockEvent, Transition};
 use crate::alert::{AlertKey, BuiltIn, Ended};
 use vigie_core::{digest::Digest, id::NodeName, reason::vigie, status::Status};
 
@@ -10,7 +10,7 @@ use vigie_core::{digest::Digest, id::NodeName, reason::vigie, status::Status};
 /// never comes.
 pub const CLOCK_DOUBT_MS: i64 = 600_000;
 
-impl Step<'_> {
+impl Transition<'_> {
     pub(super) fn clock(&mut self, event: ClockEvent) {
         match event {
             ClockEvent::Started { .. } => self.started(&event),
@@ -27,7 +27,7 @@ impl Step<'_> {
                 self.meta().clock_in_doubt = false;
                 let alarm = AlertKey::of_collector(BuiltIn::ClockStep);
                 self.close(&alarm, Ended::Recovered);
-                self.ground_changed();
+                self.policy_changed();
             }
             ClockEvent::Deadline => self.time_passed(&event),
         }
@@ -50,7 +50,7 @@ impl Step<'_> {
         self.end_what_rules_dropped();
         self.refit_steps();
         // An alert that new rules send elsewhere must not stay with those the old rules knew.
-        self.ground_changed();
+        self.policy_changed();
     }
 
     fn clock_step(&mut self, by_ms: i64) {
@@ -65,6 +65,6 @@ impl Step<'_> {
             let finding = self.finding(&what, Status::Critical, vigie::CLOCK_STEP, facts);
             self.raise(&AlertKey::of_collector(what), finding);
         }
-        self.ground_changed();
+        self.policy_changed();
     }
 }

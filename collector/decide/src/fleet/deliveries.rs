@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{DeliveryEvent, Step, telling::Cause};
+use super::{DeliveryEvent, Transition, telling::Cause};
 use crate::alert::{AlertKey, BuiltIn, Ended, Message};
 use vigie_core::{reason::vigie, status::Status};
 
-impl Step<'_> {
+impl Transition<'_> {
     /// What is said of a message that is not in the outbox any more is no news, and leaves no line.
     pub(super) fn delivery(&mut self, event: DeliveryEvent) {
         match event {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::{
     alert::{Actor, AlertKey, Ended, Message, Notice},
     destination::Destination,
-    mute::{MutedBy, Place, SilenceMatch},
+    mute::{MutedBy, Nodes, SilenceMatch},
 };
 use vigie_core::{
     contact::Contact,
@@ -457,7 +457,7 @@ pub enum MuteEvent {
     #[serde(rename = "maintenance.started")]
     MaintenanceStarted {
         /// Of which nodes.
-        place: Place,
+        place: Nodes,
         /// Why, in the operator's words.
         reason: String,
         /// For how long, in milliseconds.
@@ -716,7 +716,7 @@ pub enum Decision {
     },
     /// An alert waits for a receiver's opening.
     #[serde(rename = "held")]
-    Held {
+    Deferred {
         /// The alert's number.
         number: u64,
         /// For whom.
@@ -756,7 +756,7 @@ pub enum Decision {
     },
     /// Another alert explains this one, and everybody concerned knows of that.
     #[serde(rename = "folded")]
-    Folded {
+    Inhibited {
         /// The alert's number.
         number: u64,
         /// The other's.

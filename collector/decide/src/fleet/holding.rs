@@ -2,11 +2,11 @@
 
 use std::ops::Bound;
 
-use super::{Decision, Step};
+use super::{Decision, Transition};
 use crate::{
-    alert::{Alert, AlertKey, Body, Ended, Message, Reached, Told, digest_key},
+    alert::{Alert, AlertKey, Body, Ended, Message, Notified, Reached, digest_key},
     destination::Destination,
-    held::{DigestDue, DigestLine, DigestNotice, HELD_MAX, Held, HeldKey, MuteLine},
+    held::{Deferred, DeferredKey, DigestDue, DigestLine, DigestNotice, HELD_MAX, MuteLine},
     mute::Muted,
     rules::Subject,
 };
@@ -19,8 +19,8 @@ use vigie_core::{
 /// Later than this a digest says that it is late.
 const LATE_AFTER_MS: i64 = 5 * 60_000;
 
-impl Step<'_> {
-    pub(super) fn held(&self, key: &HeldKey) -> Option<&Held> {
+impl Transition<'_> {
+    pub(super) fn held(&self, key: &DeferredKey) -> Option<&Deferred> {
         super::row(&self.delta.held, &self.state.held, key)
     }
 
@@ -47,7 +47,7 @@ impl Step<'_> {
             // It has been told here, and is nothing new.
             return;
         }
-        let row = HeldKey {
+        let row = DeferredKey {
             receiver: receiver.clone(),
             alert: key.clone(),
         };
@@ -60,7 +60,7 @@ impl Step<'_> {
             return;
         }
         let mut due = self.digest_due(receiver).copied().unwrap_or_default();
-        let opening = self.ground.next_opening(receiver, self.now.wall);
+        let opening = self.policy.next_opening(receiver, self.now.wall);
         due.due = due.due.into_iter().chain(opening).min();
         if due.due.is_none() {
             // A row that waits for no morning would wait for ever.
@@ -75,13 +75,13 @@ impl Step<'_> {
             due.rows += 1;
         }
         self.delta.digests.insert(receiver.clone(), Some(due));
-        self.decide(Decision::Held {
+        self.decide(Decision::Deferred {
             number: alert.number,
             receiver: receiver.clone(),
             until: due.due,
             route,
         });
-        let mut held = before.unwrap_or_else(|| Held {
+        let mut held = before.unwrap_or_else(|| Deferred {
             number: alert.number,
             held_since: self.now.wall,
             since: alert.since,
@@ -113,7 +113,7 @@ impl Step<'_> {
     }
 
     /// Brings one row up to its alert.
-    fn keep_current(&mut self, row: &HeldKey, alert: &Alert) {
+    fn keep_current(&mut self, row: &DeferredKey, alert: &Alert) {
         let Some(mut held) = self.held(row).cloned() else {
             return;
         };
@@ -142,8 +142,8 @@ impl Step<'_> {
     }
 
     /// Rows about an alert that are kept anywhere.
-    fn rows_about(&self, key: &AlertKey, number: u64) -> Vec<HeldKey> {
-        let rows = self.holders().into_iter().map(|receiver| HeldKey {
+    fn rows_about(&self, key: &AlertKey, number: u64) -> Vec<DeferredKey> {
+        let rows = self.holders().into_iter().map(|receiver| DeferredKey {
             receiver,
             alert: key.clone(),
         });
@@ -235,7 +235,7 @@ impl Step<'_> {
         }
         let next = DigestDue {
             due: is_always
-                .then(|| self.ground.next_opening(receiver, self.now.wall))
+                .then(|| self.policy.next_opening(receiver, self.now.wall))
                 .flatten(),
             last: if has_news || is_always {
                 Some(self.now.wall)
@@ -248,12 +248,12 @@ impl Step<'_> {
         self.delta.digests.insert(receiver.clone(), Some(next));
     }
 
-    fn held_rows(&self, receiver: &ReceiverName) -> Vec<HeldKey> {
-        let first = HeldKey {
+    fn held_rows(&self, receiver: &ReceiverName) -> Vec<DeferredKey> {
+        let first = DeferredKey {
             receiver: receiver.clone(),
             alert: AlertKey::first(),
         };
-        let wanted = |row: &&HeldKey| row.receiver == *receiver;
+        let wanted = |row: &&DeferredKey| row.receiver == *receiver;
         let from = Bound::Included(&first);
         super::rows(&self.delta.held, &self.state.held, from)
             .map(|(row, _)| row)
@@ -275,7 +275,7 @@ impl Step<'_> {
                 let subject = self.subject_of(key, alert);
                 notice.attention.push(DigestLine {
                     alert: key.clone(),
-                    held: Held {
+                    held: Deferred {
                         number: alert.number,
                         held_since: self.now.wall,
                         since: alert.since,
@@ -311,7 +311,7 @@ impl Step<'_> {
             });
         }
         for (name, window) in &self.rules.maintenance {
-            let Some(zone) = self.ground.zones.find(window.window.time_zone()) else {
+            let Some(zone) = self.policy.zones.find(window.window.time_zone()) else {
                 continue;
             };
             if window.window.is_on(zone, self.now.wall) {
@@ -343,7 +343,7 @@ impl Step<'_> {
             self.edit_alert(&line.alert, |alert| {
                 let status = alert.status;
                 let told = alert.told.entry(receiver.clone());
-                let told = told.or_insert_with(|| Told::of(status));
+                let told = told.or_insert_with(|| Notified::of(status));
                 if status.rank() > told.status.rank() {
                     told.status = status;
                 }
@@ -378,7 +378,7 @@ impl Step<'_> {
                 continue;
             };
             let is_known = self.rules.receivers.contains_key(&receiver);
-            let opening = self.ground.next_opening(&receiver, self.now.wall);
+            let opening = self.policy.next_opening(&receiver, self.now.wall);
             if is_known && opening.is_none() && due.is_wanted() {
                 self.make_digest(&receiver, due);
                 continue;
@@ -407,7 +407,7 @@ impl Step<'_> {
             let due = self.digest_due(&receiver).copied().unwrap_or_default();
             if due.due.is_none() {
                 let due = DigestDue {
-                    due: self.ground.next_opening(&receiver, self.now.wall),
+                    due: self.policy.next_opening(&receiver, self.now.wall),
                     ..due
                 };
                 self.delta.digests.insert(receiver, Some(due));

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use serde_json::{Map, Value};
 
 use super::{
-    Decision, HandInEvent, KeptBecause, Step,
+    Decision, HandInEvent, KeptBecause, Transition,
     alerts::Finding,
     state::{NodePlan, StoredLine},
     telling::Cause,
@@ -39,7 +39,7 @@ struct Reading {
     in_chain: bool,
 }
 
-impl Step<'_> {
+impl Transition<'_> {
     pub(super) fn handed_in(&mut self, event: HandInEvent) {
         match event {
             HandInEvent::Entry {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Decision, JoinRefused, MembershipEvent, NodeKeys, SenderKeys, Step, row,
+    Decision, JoinRefused, MembershipEvent, NodeKeys, SenderKeys, Transition, row,
     state::{Key, Node, Sender, Token, UsedBy},
 };
 use crate::alert::{AlertKey, BuiltIn, Ended, Source};
@@ -72,7 +72,7 @@ fn may_renew(denied: bool, keys: &[Key], asked_with: Option<Digest>) -> bool {
     !denied && asked_with.is_none_or(is_good)
 }
 
-impl Step<'_> {
+impl Transition<'_> {
     pub(super) fn membership(&mut self, event: MembershipEvent) {
         match event {
             MembershipEvent::TokenIssued {

@@ -41,7 +41,7 @@ pub use self::{
 };
 use crate::{
     alert::{Alert, AlertKey, Message, Source},
-    routing::Ground,
+    routing::Policy,
     rules::Rules,
 };
 use vigie_core::{
@@ -69,12 +69,12 @@ pub struct Outcome {
 ///
 /// An event that changes nothing leaves no line. Precondition for [`HandInEvent::Entry`] and [`HandInEvent::EntryRefused`]: the
 /// caller has dropped lines that are stored already, byte for byte, because a replay counts once.
-pub fn step(state: &State, delta: &mut Delta, ground: &Ground, event: Event, now: Now) -> Outcome {
-    let mut step = Step {
+pub fn step(state: &State, delta: &mut Delta, policy: &Policy, event: Event, now: Now) -> Outcome {
+    let mut step = Transition {
         state,
         delta,
-        ground,
-        rules: &ground.rules,
+        policy,
+        rules: &policy.rules,
         supposed: None,
         now,
         outcome: Outcome::default(),
@@ -83,10 +83,10 @@ pub fn step(state: &State, delta: &mut Delta, ground: &Ground, event: Event, now
     step.outcome
 }
 
-struct Step<'a> {
+struct Transition<'a> {
     state: &'a State,
     delta: &'a mut Delta,
-    ground: &'a Ground,
+    policy: &'a Policy,
     rules: &'a Arc<Rules>,
     /// An alert that nobody reported: the engine has none.
     supposed: Option<&'a Supposed<'a>>,
@@ -138,7 +138,7 @@ fn rows<'r, K: Ord, V>(
     })
 }
 
-impl Step<'_> {
+impl Transition<'_> {
     fn handle(&mut self, event: Event) {
         match event {
             Event::HandedIn(event) => self.handed_in(event),
@@ -170,14 +170,14 @@ impl Step<'_> {
     /// Writes a line of the log, which is given its number.
     fn write(&mut self, line: impl FnOnce(u64, Now) -> String) {
         let now = self.now;
-        let ground = self.ground;
+        let policy = self.policy;
         let meta = self.meta();
         let n = meta.frontier.size();
         let line = line(n, now);
         meta.frontier.push(line.as_bytes());
         if now.wall.0 < meta.last_now.wall_ms {
             // The clock was set back a little, perhaps to before an edge that was passed: it comes once more.
-            let edge = ground.next_edge(now.wall);
+            let edge = policy.next_edge(now.wall);
             meta.next_edge = edge.into_iter().chain(meta.next_edge).min();
         }
         meta.last_now = now.into();

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, ops::Bound};
 
-use super::{Answered, Decision, MuteEvent, Step, telling::Cause};
+use super::{Answered, Decision, MuteEvent, Transition, telling::Cause};
 use crate::{
     alert::{Alert, AlertKey, BuiltIn, Source},
     mute::{MUTES_MAX, Mute, Muted, MutedBy, Scope},
-    routing::Placement,
+    routing::Routing,
     rules::Subject,
 };
 use vigie_core::{
@@ -18,7 +18,7 @@ use vigie_core::{
 /// How long a chain of services that need each other is followed.
 const DEPENDS_DEPTH_MAX: usize = 16;
 
-impl Step<'_> {
+impl Transition<'_> {
     pub(super) fn mute(&mut self, event: MuteEvent) {
         match &event {
             MuteEvent::SilenceStarted {
@@ -142,15 +142,15 @@ impl Step<'_> {
                 return Some(MutedBy::Mute(*number));
             }
         }
-        let is_there = |place: &crate::mute::Place| self.is_work_at(key, subject, place);
+        let is_there = |place: &crate::mute::Nodes| self.is_work_at(key, subject, place);
         let window = self
-            .ground
+            .policy
             .window_over(alert.family, is_silence, self.civil(), is_there);
         window.map(|name| MutedBy::Window(name.clone()))
     }
 
     /// Whether an alert is about nodes that are worked at. That a site is silent is explained only if all are.
-    fn is_work_at(&self, key: &AlertKey, subject: &Subject, place: &crate::mute::Place) -> bool {
+    fn is_work_at(&self, key: &AlertKey, subject: &Subject, place: &crate::mute::Nodes) -> bool {
         if let Some(site) = key.site() {
             let of_site = self
                 .state
@@ -178,7 +178,7 @@ impl Step<'_> {
         key: &AlertKey,
         alert: &Alert,
         by: MutedBy,
-        placement: Placement,
+        placement: Routing,
         cause: Cause,
     ) {
         let is_news = matches!(cause, Cause::Opened | Cause::Worse);
@@ -215,7 +215,7 @@ impl Step<'_> {
         &self,
         key: &AlertKey,
         alert: &Alert,
-        placement: &Placement,
+        placement: &Routing,
     ) -> Option<u64> {
         if !matches!(alert.family, Family::Host | Family::Availability) || key.is_node_silence() {
             return None;
@@ -254,7 +254,7 @@ impl Step<'_> {
     }
 
     /// The alert of a service without which those of this one cannot work.
-    fn needed_that_fails(&self, alert: &Alert, placement: &Placement) -> Option<&Alert> {
+    fn needed_that_fails(&self, alert: &Alert, placement: &Routing) -> Option<&Alert> {
         let needed = self.needed_by(&alert.claimed);
         if needed.is_empty() || placement.tell.is_empty() {
             return None;
@@ -282,7 +282,7 @@ impl Step<'_> {
         if alert.folded_into == Some(into) {
             return;
         }
-        self.decide(Decision::Folded {
+        self.decide(Decision::Inhibited {
             number: alert.number,
             into,
         });
@@ -376,7 +376,7 @@ impl Step<'_> {
 }
 
 /// Whether everybody who would be told of an alert was told of `parent`, and of nothing quieter.
-fn stands_for(parent: &Alert, alert: &Alert, placement: &Placement) -> bool {
+fn stands_for(parent: &Alert, alert: &Alert, placement: &Routing) -> bool {
     let knows = |receiver| {
         let told = parent.told.get(receiver);
         told.is_some_and(|told| !told.to.is_empty() && told.status.rank() >= alert.status.rank())

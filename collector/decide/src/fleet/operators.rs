@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Answered, Decision, HandInEvent, OperatorEvent, Step,
+    Answered, Decision, HandInEvent, OperatorEvent, Transition,
     alerts::Finding,
     event::{SenderAlert, UnacknowledgedBecause},
     telling::Cause,
@@ -23,7 +23,7 @@ pub const EXERCISE_MS: u64 = 30 * 60_000;
 /// How many alerts of one sender may be open at a time: what comes beyond would only hide the others.
 const SENDER_ALERTS_MAX: usize = 5_000;
 
-impl Step<'_> {
+impl Transition<'_> {
     pub(super) fn operator(&mut self, event: OperatorEvent) {
         let answered = match &event {
             OperatorEvent::Acknowledged {

@@ -1,6 +1,6 @@
 //! What time alone brings: edges of calendars and windows, steps, digests, the end of mutes and acknowledgements.
 
-use super::{ClockEvent, State, Step, event::UnacknowledgedBecause, telling::Cause};
+use super::{ClockEvent, State, Transition, event::UnacknowledgedBecause, telling::Cause};
 use crate::alert::{Alert, AlertKey};
 use vigie_core::time::{Elapsed, Now, StoredNow, Wall};
 
@@ -27,7 +27,7 @@ pub fn next_deadline(state: &State, now: Now) -> Option<Elapsed> {
         .map(Elapsed)
 }
 
-impl Step<'_> {
+impl Transition<'_> {
     /// After a start: deadlines go on by this boot's clock.
     pub(super) fn anchor_deadlines(&mut self, before: StoredNow) {
         let now = self.now;
@@ -55,7 +55,7 @@ impl Step<'_> {
     }
 
     /// Rules, zones or trust in the clock changed: everything by the clock on the wall is reckoned anew.
-    pub(super) fn ground_changed(&mut self) {
+    pub(super) fn policy_changed(&mut self) {
         let is_closing = self.has_closed();
         self.make_digests();
         self.reschedule_digests();
@@ -74,7 +74,7 @@ impl Step<'_> {
     }
 
     fn find_next_edge(&mut self) {
-        let edge = self.ground.next_edge(self.now.wall);
+        let edge = self.policy.next_edge(self.now.wall);
         self.meta().next_edge = edge;
     }
 
@@ -92,7 +92,7 @@ impl Step<'_> {
         let before = edge.plus_ms(-1_000);
         self.rules.calendars.keys().any(|calendar| {
             let is_open = |at| {
-                self.ground
+                self.policy
                     .why(calendar, at)
                     .is_some_and(|why| why.is_open())
             };

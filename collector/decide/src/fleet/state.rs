@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::event::{NodeKeys, SenderKeys};
 use crate::{
     alert::{Alert, AlertKey, Message},
-    held::{DigestDue, Held, HeldKey},
+    held::{Deferred, DeferredKey, DigestDue},
     mute::Mute,
     rules::Rules,
 };
@@ -47,7 +47,7 @@ pub struct State {
     /// Senders of metrics that joined.
     pub senders: BTreeMap<SenderName, Sender>,
     /// What waits for the digests of receivers.
-    pub held: BTreeMap<HeldKey, Held>,
+    pub held: BTreeMap<DeferredKey, Deferred>,
     /// When these are due. At most one row for each receiver.
     pub digests: BTreeMap<ReceiverName, DigestDue>,
     /// Silences and maintenance that commands began, by number.
@@ -249,7 +249,7 @@ pub struct Delta {
     /// Changed senders.
     pub senders: BTreeMap<SenderName, Option<Sender>>,
     /// Changed rows of what waits for digests.
-    pub held: BTreeMap<HeldKey, Option<Held>>,
+    pub held: BTreeMap<DeferredKey, Option<Deferred>>,
     /// Changed dues of digests.
     pub digests: BTreeMap<ReceiverName, Option<DigestDue>>,
     /// Changed silences and maintenance.

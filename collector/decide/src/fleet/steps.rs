@@ -7,11 +7,11 @@
 //! Steps stand still while the alert is muted, acknowledged or explained by another. While it is only a warning and no
 //! route says otherwise nobody is woken again, but the clock of the steps goes on.
 
-use super::{Decision, Step};
+use super::{Decision, Transition};
 use crate::{
-    alert::{Alert, AlertKey, Begun, BuiltIn, Message, Notice, Progress, Told},
+    alert::{Alert, AlertKey, Begun, BuiltIn, Message, Notice, Notified, Progress},
     escalation::{reach, repeat_ms},
-    rules::Step as RuleStep,
+    rules::EscalationStep,
 };
 use vigie_core::{
     id::ReceiverName,
@@ -23,7 +23,7 @@ use vigie_core::{
 /// How often it is looked whether the next step should wake somebody, while the alert is one for which nobody is woken.
 const LOOKED_AT_MS: u64 = 60_000;
 
-impl Told {
+impl Notified {
     pub(super) fn of(status: Status) -> Self {
         Self {
             status,
@@ -33,8 +33,8 @@ impl Told {
     }
 }
 
-impl Step<'_> {
-    fn steps_of(&self, receiver: &ReceiverName) -> Vec<RuleStep> {
+impl Transition<'_> {
+    fn steps_of(&self, receiver: &ReceiverName) -> Vec<EscalationStep> {
         let receiver = self.rules.receivers.get(receiver);
         receiver
             .map(|receiver| receiver.steps.clone())
@@ -52,7 +52,7 @@ impl Step<'_> {
             let told = alert
                 .told
                 .entry(receiver.clone())
-                .or_insert_with(|| Told::of(status));
+                .or_insert_with(|| Notified::of(status));
             edit(&mut told.progress);
         });
     }
@@ -126,7 +126,7 @@ impl Step<'_> {
             return false;
         };
         let position = u32::try_from(index).unwrap_or(u32::MAX);
-        let (reached, unreachable) = reach(self.ground, step, round, self.now.wall);
+        let (reached, unreachable) = reach(self.policy, step, round, self.now.wall);
         if round == 0 {
             let nobody_at_all = (reached.is_empty() && unreachable.is_empty()).then_some(None);
             for person in unreachable.into_iter().map(Some).chain(nobody_at_all) {
@@ -373,7 +373,7 @@ impl Progress {
     }
 
     /// Goes on by other steps than it began with.
-    fn refit(&mut self, steps: &[RuleStep], now: Now) {
+    fn refit(&mut self, steps: &[EscalationStep], now: Now) {
         self.begun.truncate(steps.len());
         let begun = self.begun.len();
         match steps.get(begun) {

@@ -3,10 +3,10 @@
 //!
 //! Its state is nobody's memory: whoever supposes something begins with a state of their own, and throws it away.
 
-use super::{ClockEvent, Decision, Delta, Event, Outcome, State, Step, alerts::Finding};
+use super::{ClockEvent, Decision, Delta, Event, Outcome, State, Transition, alerts::Finding};
 use crate::{
     alert::{AlertKey, Source},
-    routing::Ground,
+    routing::Policy,
     rules::Subject,
 };
 use vigie_core::{
@@ -42,14 +42,14 @@ impl Supposed<'_> {
         &self,
         state: &State,
         delta: &mut Delta,
-        ground: &Ground,
+        policy: &Policy,
         now: Now,
     ) -> Vec<Decision> {
-        let mut step = Step {
+        let mut step = Transition {
             state,
             delta,
-            ground,
-            rules: &ground.rules,
+            policy,
+            rules: &policy.rules,
             supposed: Some(self),
             now,
             outcome: Outcome::default(),
@@ -66,7 +66,7 @@ impl Supposed<'_> {
     }
 }
 
-impl<'a> Step<'a> {
+impl<'a> Transition<'a> {
     /// What is supposed of this alert, if it is one of which something is.
     pub(super) fn supposed(&self, key: &AlertKey) -> Option<&'a Supposed<'a>> {
         self.supposed.filter(|supposed| supposed.key == *key)

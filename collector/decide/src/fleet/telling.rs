@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use super::{Decision, Step, event::UnacknowledgedBecause};
+use super::{Decision, Transition, event::UnacknowledgedBecause};
 use crate::{
-    alert::{Alert, AlertKey, Body, Ended, Message, Notice, Reached, Telling, Told, message_key},
+    alert::{
+        Alert, AlertKey, Body, Ended, Message, Notice, Notification, Notified, Reached, message_key,
+    },
     destination::Destination,
     escalation::reach,
-    routing::{Case, Civil, Placement},
+    routing::{RouteInput, Routing, WallTime},
     rules::Subject,
 };
 use vigie_core::{digest::Digest, id::ReceiverName, time::Now};
@@ -37,34 +39,34 @@ struct Draft<'a> {
     ended: Option<Ended>,
 }
 
-impl Step<'_> {
+impl Transition<'_> {
     /// The clock on the wall as calendars may use it.
-    pub(super) fn civil(&self) -> Civil {
+    pub(super) fn civil(&self) -> WallTime {
         let meta = self.delta.meta.as_ref().unwrap_or(&self.state.meta);
-        Civil {
+        WallTime {
             at: self.now.wall,
             is_in_doubt: meta.clock_in_doubt,
         }
     }
 
     /// Where an alert belongs now.
-    pub(super) fn placement(&self, key: &AlertKey, alert: &Alert, subject: &Subject) -> Placement {
+    pub(super) fn placement(&self, key: &AlertKey, alert: &Alert, subject: &Subject) -> Routing {
         if let Some(receiver) = key.exercise_for() {
             // An exercise is for one receiver, whatever the hour.
-            return Placement {
+            return Routing {
                 route: None,
                 tell: [receiver.clone()].into(),
                 hold: Vec::new(),
             };
         }
-        let case = Case {
+        let case = RouteInput {
             subject,
             node: &key.node(),
             family: alert.family,
             status: alert.status,
             is_newly_unknown: alert.unknown_counts.is_some(),
         };
-        self.ground.place(case, self.civil())
+        self.policy.place(case, self.civil())
     }
 
     /// Tells and holds what is not yet told or held of an alert, by the rules and the clocks of this moment.
@@ -133,7 +135,7 @@ impl Step<'_> {
     }
 
     /// Tells whoever is on call from now on of what somebody else was on.
-    fn hand_over(&mut self, key: &AlertKey, placement: &Placement, route: Option<u64>) {
+    fn hand_over(&mut self, key: &AlertKey, placement: &Routing, route: Option<u64>) {
         for receiver in &placement.tell {
             if !self.knows(key, receiver) {
                 self.begin_telling(key, receiver, Notice::HandOver, route);
@@ -153,7 +155,7 @@ impl Step<'_> {
         rules
             .and_then(|rules| rules.steps.first())
             .is_none_or(|step| {
-                let (reached, _) = reach(self.ground, step, 0, self.now.wall);
+                let (reached, _) = reach(self.policy, step, 0, self.now.wall);
                 reached.iter().all(|to| told.to.contains_key(to))
             })
     }
@@ -276,7 +278,7 @@ impl Step<'_> {
         let meta = self.meta();
         meta.last_message += 1;
         let order = meta.last_message;
-        let telling = Telling {
+        let telling = Notification {
             notice,
             number: alert.number,
             opening: alert.opening,
@@ -367,7 +369,7 @@ impl Alert {
         let told = self
             .told
             .entry(receiver.clone())
-            .or_insert_with(|| Told::of(status));
+            .or_insert_with(|| Notified::of(status));
         if status.rank() > told.status.rank() {
             told.status = status;
         }

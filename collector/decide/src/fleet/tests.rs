@@ -8,7 +8,7 @@ use super::*;
 use crate::{
     alert::{Body, Notice},
     held::DigestLine,
-    routing::Ground,
+    routing::Policy,
     rules::{Group, Match, Receiver, Route, Rules, Service},
 };
 use vigie_core::{
@@ -42,9 +42,9 @@ struct Agent {
 /// The collector without disk and network: commits at once.
 struct Collector {
     state: State,
-    ground: Ground,
+    policy: Policy,
     /// Every ground that was in force, by the digest of its rules.
-    grounds: BTreeMap<Digest, Ground>,
+    policies: BTreeMap<Digest, Policy>,
     log: Vec<String>,
     all_messages: Vec<String>,
     now: Now,
@@ -165,11 +165,11 @@ impl Collector {
     fn new(nodes: &[&str]) -> (Self, Vec<Agent>) {
         let mut collector = Self {
             state: State::default(),
-            ground: Ground {
+            policy: Policy {
                 rules: Arc::new(rules()),
-                ..Ground::default()
+                ..Policy::default()
             },
-            grounds: BTreeMap::new(),
+            policies: BTreeMap::new(),
             log: Vec::new(),
             all_messages: Vec::new(),
             now: Now {
@@ -180,7 +180,7 @@ impl Collector {
         collector.does(Event::Clock(ClockEvent::Started {
             collector: "c".to_owned(),
         }));
-        let sha256 = collector.ground.rules.digest();
+        let sha256 = collector.policy.rules.digest();
         collector.does(Event::Clock(ClockEvent::RulesLoaded {
             sha256,
             tzdata: "2026b".to_owned(),
@@ -202,13 +202,13 @@ impl Collector {
         self.now.elapsed = self.now.elapsed.plus_ms(7);
         for event in &events {
             if let Event::Clock(ClockEvent::RulesLoaded { sha256, .. }) = event {
-                self.grounds.insert(*sha256, self.ground.clone());
+                self.policies.insert(*sha256, self.policy.clone());
             }
         }
         let mut delta = Delta::default();
         let outcomes = events
             .into_iter()
-            .map(|event| step(&self.state, &mut delta, &self.ground, event, self.now))
+            .map(|event| step(&self.state, &mut delta, &self.policy, event, self.now))
             .collect();
         self.log
             .extend(delta.log.iter().map(|(_, line)| line.clone()));
@@ -323,7 +323,7 @@ impl Collector {
     /// Feeds the log's events to a new collector and expects the same log, byte for byte.
     fn replays(&self) {
         let mut state = State::default();
-        let mut ground = self.ground.clone();
+        let mut policy = self.policy.clone();
         let mut log = Vec::new();
         for line in &self.log {
             let value: Value = serde_json::from_str(line).unwrap();
@@ -336,10 +336,10 @@ impl Collector {
                 elapsed: Elapsed(value["elapsed_ms"].as_u64().unwrap()),
             };
             if let Event::Clock(ClockEvent::RulesLoaded { sha256, .. }) = &event {
-                ground = self.grounds[sha256].clone();
+                policy = self.policies[sha256].clone();
             }
             let mut delta = Delta::default();
-            step(&state, &mut delta, &ground, event, now);
+            step(&state, &mut delta, &policy, event, now);
             log.extend(delta.log.iter().map(|(_, line)| line.clone()));
             state.merge(delta);
         }
@@ -922,7 +922,7 @@ fn pages_of_an_outage_of_the_log_are_adopted_and_get_their_end() {
     step(
         &collector.state,
         &mut dropped,
-        &collector.ground,
+        &collector.policy,
         event,
         collector.now,
     );
@@ -979,8 +979,8 @@ fn an_alert_of_a_receiver_that_is_gone_ends_with_it() {
     let mut changed = rules();
     changed.receivers.remove("day");
     changed.routes[1].notify = vec!["night".parse().unwrap()];
-    collector.ground.rules = Arc::new(changed);
-    let sha256 = collector.ground.rules.digest();
+    collector.policy.rules = Arc::new(changed);
+    let sha256 = collector.policy.rules.digest();
     collector.does(Event::Clock(ClockEvent::RulesLoaded {
         sha256,
         tzdata: String::new(),
@@ -1489,8 +1489,8 @@ fn new_rules_tell_those_who_were_not_told() {
     collector.messages();
     let mut changed = rules();
     changed.routes.remove(0);
-    collector.ground.rules = Arc::new(changed);
-    let sha256 = collector.ground.rules.digest();
+    collector.policy.rules = Arc::new(changed);
+    let sha256 = collector.policy.rules.digest();
     collector.does(Event::Clock(ClockEvent::RulesLoaded {
         sha256,
         tzdata: String::new(),

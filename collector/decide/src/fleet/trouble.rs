@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::{Step, TroubleEvent};
+use super::{Transition, TroubleEvent};
 use crate::{
     alert::{AlertKey, BuiltIn, Ended, Judged, Source},
     destination::Destination,
@@ -22,7 +22,7 @@ const NAMES_LISTED_MAX: usize = 50;
 /// A node's clock is fine again when it is this close to the collector's.
 const NODE_CLOCK_FINE_MS: i64 = 60_000;
 
-impl Step<'_> {
+impl Transition<'_> {
     pub(super) fn trouble(&mut self, event: TroubleEvent) {
         self.record(&event);
         match event {

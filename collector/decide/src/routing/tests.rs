@@ -57,7 +57,7 @@ fn route() -> impl Strategy<Value = Route> {
     )
 }
 
-fn ground(routes: Vec<Route>) -> Ground {
+fn policy(routes: Vec<Route>) -> Policy {
     let bureau = Calendar {
         time_zone: "UTC".to_owned(),
         open: vec!["Mon-Fri 08:30-18:00".parse().unwrap()],
@@ -78,7 +78,7 @@ fn ground(routes: Vec<Route>) -> Ground {
         receiver("team", Some("bureau")),
         receiver("hook", Some("bureau")),
     ];
-    Ground {
+    Policy {
         rules: Arc::new(Rules {
             calendars: [("bureau".parse().unwrap(), bureau)].into(),
             receivers: receivers.into(),
@@ -106,23 +106,23 @@ proptest! {
         minutes in 0..14 * 24 * 60_i64,
         is_in_doubt: bool,
     ) {
-        let ground = ground(routes);
+        let policy = policy(routes);
         let subject = Subject {
             criticality: Criticality::Standard,
             serves: Need::Availability,
             environment: Environment::Production,
-            ..ground.rules.own_subject()
+            ..policy.rules.own_subject()
         };
-        let civil = Civil { at: MONDAY.plus_ms(minutes * 60_000), is_in_doubt };
+        let civil = WallTime { at: MONDAY.plus_ms(minutes * 60_000), is_in_doubt };
         let placed = ways_to_stand().map(|(status, is_newly_unknown)| {
-            let case = Case {
+            let case = RouteInput {
                 subject: &subject,
                 node: "app-01",
                 family: Family::Availability,
                 status,
                 is_newly_unknown,
             };
-            ground.place(case, civil)
+            policy.place(case, civil)
         });
         for pair in placed.windows(2) {
             prop_assert!(

@@ -14,7 +14,7 @@ use crate::{
     escalation::reach,
     fleet,
     mute::{MutedBy, SilenceMatch},
-    routing::Ground,
+    routing::Policy,
     rules::Subject,
 };
 use vigie_core::{
@@ -272,7 +272,7 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(basis: &Basis<'a>) -> Self {
-        let (state, ground) = (basis.state, basis.ground);
+        let (state, policy) = (basis.state, basis.policy);
         let mut held_for: BTreeMap<&AlertKey, Vec<&ReceiverName>> = BTreeMap::new();
         for (key, held) in &state.held {
             if held.ended.is_none() {
@@ -289,9 +289,9 @@ impl<'a> Builder<'a> {
         for messages in waiting.values_mut() {
             messages.sort_by_key(|message| message.order);
         }
-        let windows = ground.rules.maintenance.iter();
+        let windows = policy.rules.maintenance.iter();
         let window_ends = windows.map(|(name, maintenance)| {
-            let zone = ground.zones.find(maintenance.window.time_zone());
+            let zone = policy.zones.find(maintenance.window.time_zone());
             let end = zone.and_then(|zone| maintenance.window.next_edge(zone, basis.at));
             (name, end)
         });
@@ -301,7 +301,7 @@ impl<'a> Builder<'a> {
             waiting,
             window_ends: window_ends.collect(),
             reaches: Reaches {
-                ground,
+                policy,
                 at: basis.at,
                 changes: BTreeMap::new(),
                 known: BTreeMap::new(),
@@ -312,7 +312,7 @@ impl<'a> Builder<'a> {
     fn row(&mut self, key: &'a AlertKey, alert: &'a open::Alert) -> Alert {
         let node = key.node_name();
         let plan = node.and_then(|node| self.basis.state.plans.get(node));
-        let subject = fleet::subject(&self.basis.ground.rules, plan, key, alert);
+        let subject = fleet::subject(&self.basis.policy.rules, plan, key, alert);
         let next = self.next(key, alert);
         let held_for = self.held_for.get(key).map(Vec::as_slice);
         Alert {
@@ -460,7 +460,7 @@ type Reached = (Vec<Destination>, Vec<PersonName>);
 
 /// Whom steps reach, kept for as long as the same people are on call: ten thousand alerts ask for the same few steps.
 struct Reaches<'a> {
-    ground: &'a Ground,
+    policy: &'a Policy,
     at: Wall,
     /// The first instant at which each rota may say otherwise than now.
     changes: BTreeMap<&'a RotaName, Option<Wall>>,
@@ -469,8 +469,8 @@ struct Reaches<'a> {
 
 impl<'a> Reaches<'a> {
     fn of(&mut self, receiver: &'a ReceiverName, step: usize, at: Wall) -> Reached {
-        let ground = self.ground;
-        let steps = ground.rules.receivers.get(receiver);
+        let policy = self.policy;
+        let steps = policy.rules.receivers.get(receiver);
         let Some(wanted) = steps.and_then(|receiver| receiver.steps.get(step)) else {
             return Reached::default();
         };
@@ -478,20 +478,20 @@ impl<'a> Reaches<'a> {
         if let Some(rota) = &wanted.rota
             && self.change_of(rota).is_some_and(|change| change <= at)
         {
-            return reach(ground, wanted, 0, at);
+            return reach(policy, wanted, 0, at);
         }
         let now = self.at;
         let known = self.known.entry((receiver, step));
         known
-            .or_insert_with(|| reach(ground, wanted, 0, now))
+            .or_insert_with(|| reach(policy, wanted, 0, now))
             .clone()
     }
 
     fn change_of(&mut self, name: &'a RotaName) -> Option<Wall> {
-        let (ground, at) = (self.ground, self.at);
+        let (policy, at) = (self.policy, self.at);
         *self.changes.entry(name).or_insert_with(|| {
-            let rota = ground.rules.rotas.get(name)?;
-            let zone = ground.zones.find(&rota.handoff.time_zone)?;
+            let rota = policy.rules.rotas.get(name)?;
+            let zone = policy.zones.find(&rota.handoff.time_zone)?;
             rota.next_change(zone, at)
         })
     }

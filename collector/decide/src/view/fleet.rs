@@ -71,7 +71,7 @@ impl Fleet {
     /// The fleet as `basis` has it.
     #[must_use]
     pub fn of(basis: &Basis<'_>) -> Self {
-        let (state, rules) = (basis.state, &*basis.ground.rules);
+        let (state, rules) = (basis.state, &*basis.policy.rules);
         let alerts = alert::open(basis);
         let groups = rules.groups.iter();
         Self {

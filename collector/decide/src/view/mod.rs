@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{fleet::State, presence::LastHeard, routing::Ground};
+use crate::{fleet::State, presence::LastHeard, routing::Policy};
 use vigie_core::{id::NodeName, time::Wall};
 
 /// The version of the views' JSON.
@@ -59,7 +59,7 @@ pub struct Basis<'a> {
     /// What is known, as it is on disk.
     pub state: &'a State,
     /// The rules in force, and their zones.
-    pub ground: &'a Ground,
+    pub policy: &'a Policy,
     /// When nodes were heard. One that is missing here has not been heard since the collector's start.
     pub heard: &'a BTreeMap<NodeName, LastHeard>,
     /// As of when.

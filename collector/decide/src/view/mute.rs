@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Basis;
 use crate::{
     calendar::recurring::Recurring,
-    mute::{Muted, MutedBy, Place, Scope, SilenceMatch},
+    mute::{Muted, MutedBy, Nodes, Scope, SilenceMatch},
 };
 use vigie_core::{
     id::MaintenanceName,
@@ -62,7 +62,7 @@ pub enum What {
     /// Alerts that meet all of these.
     Silence(Box<SilenceMatch>),
     /// These nodes.
-    Maintenance(Place),
+    Maintenance(Nodes),
 }
 
 impl What {
@@ -82,7 +82,7 @@ pub struct Window {
     /// Its name.
     pub window: MaintenanceName,
     /// Of which nodes.
-    pub place: Place,
+    pub place: Nodes,
     /// What it keeps quiet.
     pub scope: Scope,
     /// When.
@@ -124,11 +124,11 @@ pub fn all(basis: &Basis<'_>) -> Vec<Mute> {
 /// Every window of the settings, by name.
 #[must_use]
 pub fn windows(basis: &Basis<'_>) -> Vec<Window> {
-    let windows = basis.ground.rules.maintenance.iter();
+    let windows = basis.policy.rules.maintenance.iter();
     windows
         .map(|(name, maintenance)| {
             let window = &maintenance.window;
-            let zone = basis.ground.zones.find(window.time_zone());
+            let zone = basis.policy.zones.find(window.time_zone());
             Window {
                 window: name.clone(),
                 place: maintenance.place.clone(),

@@ -40,7 +40,7 @@ pub struct Node {
 pub fn all(basis: &Basis<'_>) -> Vec<Node> {
     let worst = worst(basis);
     let mut groups: BTreeMap<&NodeName, Vec<GroupName>> = BTreeMap::new();
-    for (name, group) in &basis.ground.rules.groups {
+    for (name, group) in &basis.policy.rules.groups {
         for node in &group.nodes {
             groups.entry(node).or_default().push(name.clone());
         }

@@ -30,12 +30,12 @@ pub struct OnCall {
 /// Every rota, by name.
 #[must_use]
 pub fn all(basis: &Basis<'_>) -> Vec<OnCall> {
-    let rotas = basis.ground.rules.rotas.iter();
+    let rotas = basis.policy.rules.rotas.iter();
     rotas.map(|(name, rota)| one(basis, name, rota)).collect()
 }
 
 fn one(basis: &Basis<'_>, name: &RotaName, rota: &Rota) -> OnCall {
-    let Some(zone) = basis.ground.zones.find(&rota.handoff.time_zone) else {
+    let Some(zone) = basis.policy.zones.find(&rota.handoff.time_zone) else {
         return OnCall {
             rota: name.clone(),
             now: rota.people.clone(),

@@ -29,7 +29,7 @@ pub struct Service {
 /// Every service, by name. `alerts` are those of [`super::alert::open`], loudest first.
 #[must_use]
 pub fn all(basis: &Basis<'_>, alerts: &[Alert]) -> Vec<Service> {
-    let rules = &basis.ground.rules;
+    let rules = &basis.policy.rules;
     let mut concerned: BTreeMap<&ServiceName, (Status, Vec<u64>)> = BTreeMap::new();
     for alert in alerts.iter().filter(|alert| !alert.exercise) {
         for service in &alert.services {
@@ -72,7 +72,7 @@ pub fn all(basis: &Basis<'_>, alerts: &[Alert]) -> Vec<Service> {
 fn measured<'a>(basis: &Basis<'a>) -> BTreeMap<&'a ServiceName, bool> {
     let mut known: BTreeMap<&NodeName, bool> = BTreeMap::new();
     let mut measured: BTreeMap<&ServiceName, bool> = BTreeMap::new();
-    let groups = basis.ground.rules.groups.values();
+    let groups = basis.policy.rules.groups.values();
     for group in groups.filter(|group| !group.nodes.is_empty()) {
         let are_all = group.nodes.iter().all(|name| {
             *known.entry(name).or_insert_with(|| {

@@ -333,7 +333,7 @@ pub enum Decided {
     Told(Told),
     /// It waits for a receiver's opening.
     #[serde(rename = "held")]
-    Held {
+    Deferred {
         /// Whose.
         receiver: ReceiverName,
         /// Until when, as it looked then.

@@ -19,16 +19,18 @@ use super::{
     *,
 };
 use crate::{
-    alert::{self as open, Acknowledgement, Actor, AlertKey, Begun, Ended, Notice, Progress, Told},
+    alert::{
+        self as open, Acknowledgement, Actor, AlertKey, Begun, Ended, Notice, Notified, Progress,
+    },
     fleet::{
         Decision, DeliveryEvent, Event,
         event::KeptBecause,
         state::{Node, NodePlan},
     },
-    held::{DigestDue, Held, HeldKey},
-    mute::{Mute, Muted, MutedBy, Place},
+    held::{Deferred, DeferredKey, DigestDue},
+    mute::{Mute, Muted, MutedBy, Nodes},
     rota::{Override, Rota},
-    rules::{Group, Person, Receiver, Rules, Service, Step},
+    rules::{EscalationStep, Group, Person, Receiver, Rules, Service},
 };
 
 /// A Sunday evening: 22 November 2026, 20:04 in Paris.
@@ -94,17 +96,17 @@ fn rules() -> Rules {
     let by_sms = Person {
         channels: vec![name("sms")],
     };
-    let step = |after_ms| Step {
+    let step = |after_ms| EscalationStep {
         after_ms,
-        ..Step::default()
+        ..EscalationStep::default()
     };
     let astreinte = Receiver {
         steps: vec![
-            Step {
+            EscalationStep {
                 rota: Some(name("astreinte")),
                 ..step(0)
             },
-            Step {
+            EscalationStep {
                 rota: Some(name("astreinte")),
                 people: vec![name("chef")],
                 ..step(900_000)
@@ -127,18 +129,18 @@ fn rules() -> Rules {
 }
 
 #[expect(clippy::disallowed_methods, reason = "tests hand zones in")]
-fn ground(rules: Rules) -> Ground {
+fn policy(rules: Rules) -> Policy {
     let paris = jiff::tz::TimeZone::get("Europe/Paris").unwrap();
-    Ground {
+    Policy {
         rules: Arc::new(rules),
         zones: [("Europe/Paris".to_owned(), paris)].into_iter().collect(),
     }
 }
 
-fn shown(state: &State, ground: &Ground, heard: &BTreeMap<NodeName, LastHeard>) -> Fleet {
+fn shown(state: &State, policy: &Policy, heard: &BTreeMap<NodeName, LastHeard>) -> Fleet {
     Fleet::of(&Basis {
         state,
-        ground,
+        policy,
         heard,
         at: NOW.wall,
     })
@@ -261,7 +263,7 @@ fn a_node_and_its_service_are_ok_only_where_all_is_measured_and_heard() {
     for (what, change, of_node, of_service) in cases {
         let (mut state, mut heard) = two_nodes();
         change(&mut state, &mut heard);
-        let fleet = shown(&state, &ground(rules()), &heard);
+        let fleet = shown(&state, &policy(rules()), &heard);
         let status = |wanted: &str| {
             let mut services = fleet.service_status.iter();
             let service = services.find(|service| service.service.as_str() == wanted);
@@ -290,7 +292,7 @@ fn a_service_says_what_it_needs_and_which_alerts_concern_it_and_no_exercise_does
         AlertKey::exercise(&name("astreinte")),
         alert(8, Status::Critical),
     );
-    let fleet = shown(&state, &ground(rules()), &heard);
+    let fleet = shown(&state, &policy(rules()), &heard);
     let names: Vec<&str> = fleet
         .service_status
         .iter()
@@ -320,7 +322,7 @@ fn what_comes_next_is_told_in_its_order_with_whom_a_step_reaches_then() {
     };
     told.told.insert(
         name("astreinte"),
-        Told {
+        Notified {
             status: Status::Critical,
             to: BTreeMap::new(),
             progress,
@@ -335,7 +337,7 @@ fn what_comes_next_is_told_in_its_order_with_whom_a_step_reaches_then() {
     };
     later.told.insert(
         name("astreinte"),
-        Told {
+        Notified {
             status: Status::Critical,
             to: BTreeMap::new(),
             progress: after_handoff,
@@ -352,7 +354,7 @@ fn what_comes_next_is_told_in_its_order_with_whom_a_step_reaches_then() {
     state.mutes.insert(
         12,
         Mute {
-            what: Muted::Maintenance(Place::default()),
+            what: Muted::Maintenance(Nodes::default()),
             reason: "travaux".to_owned(),
             uid: 1_000,
             from: NOW.wall,
@@ -362,11 +364,11 @@ fn what_comes_next_is_told_in_its_order_with_whom_a_step_reaches_then() {
     state.alerts.insert(key("app-01", "a"), told);
     state.alerts.insert(key("app-01", "b"), later);
     state.alerts.insert(key("app-01", "c"), quiet);
-    let held = HeldKey {
+    let held = DeferredKey {
         receiver: name("equipe"),
         alert: key("app-01", "c"),
     };
-    let row: Held = serde_json::from_value(json!({
+    let row: Deferred = serde_json::from_value(json!({
         "number": 3, "held_since": NOW.wall, "since": NOW.wall, "times": 1, "worst": "warning",
         "status": "warning", "family": "host", "services": [], "criticality": "standard",
         "environment": "production", "reason": "x", "facts": {},
@@ -378,7 +380,7 @@ fn what_comes_next_is_told_in_its_order_with_whom_a_step_reaches_then() {
         ..DigestDue::default()
     };
     state.digests.insert(name("equipe"), due);
-    let fleet = shown(&state, &ground(rules()), &BTreeMap::new());
+    let fleet = shown(&state, &policy(rules()), &BTreeMap::new());
     let of = |number: u64| {
         let mut alerts = fleet.alerts.iter();
         alerts.find(|alert| alert.number == number).unwrap()
@@ -439,11 +441,11 @@ fn who_is_on_call_and_who_comes_next_is_said_until_somebody_else_is() {
     let on_call = |change: fn(&mut Rota), zone: bool| {
         let mut rules = rules();
         change(rules.rotas.get_mut("astreinte").unwrap());
-        let mut ground = ground(rules);
+        let mut policy = policy(rules);
         if !zone {
-            ground.zones = std::iter::empty().collect();
+            policy.zones = std::iter::empty().collect();
         }
-        let mut on_call = shown(&State::default(), &ground, &BTreeMap::new()).on_call;
+        let mut on_call = shown(&State::default(), &policy, &BTreeMap::new()).on_call;
         let on_call = on_call.remove(0);
         let names = |people: Vec<vigie_core::id::PersonName>| {
             let people: Vec<String> = people.iter().map(ToString::to_string).collect();
@@ -487,10 +489,10 @@ fn alerts_of_one_node_are_its_own_and_no_namesake_s() {
         let key = key(node, &format!("check-{number}"));
         state.alerts.insert(key, alert(number, Status::Critical));
     }
-    let ground = ground(rules());
+    let policy = policy(rules());
     let basis = Basis {
         state: &state,
-        ground: &ground,
+        policy: &policy,
         heard: &BTreeMap::new(),
         at: NOW.wall,
     };
@@ -511,7 +513,7 @@ fn the_names_in_json_stay_and_what_is_printed_reads_back() {
     state
         .alerts
         .insert(key("app-01", "portail"), alert(7, Status::Warning));
-    let fleet = shown(&state, &ground(rules()), &heard);
+    let fleet = shown(&state, &policy(rules()), &heard);
     let printed = json!(fleet);
     let names =
         |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
@@ -678,7 +680,7 @@ fn every_decision_about_an_alert_and_every_end_of_a_message_has_a_type() {
             number,
             why: KeptBecause::Doubt,
         },
-        Decision::Held {
+        Decision::Deferred {
             number,
             receiver: receiver(),
             until: None,
@@ -690,7 +692,7 @@ fn every_decision_about_an_alert_and_every_end_of_a_message_has_a_type() {
             would_tell: vec![receiver()],
             would_hold: Vec::new(),
         },
-        Decision::Folded { number, into: 3 },
+        Decision::Inhibited { number, into: 3 },
         Decision::AlertAcknowledged {
             number,
             by: Actor::Uid(0),

@@ -9,12 +9,12 @@ use super::{
     },
     *,
 };
-use crate::config::{ContactWay, Detail};
+use crate::config::{ContactChannel, Detail};
 
 async fn posted(message: Message, detail: Detail) -> Vec<Value> {
     let dir = tempfile::tempdir().unwrap();
     let mut provider = Provider::start(vec![reply("200 OK", &[], "")]).await;
-    let way = ContactWay::Alertmanager(config::AlertmanagerApi {
+    let way = ContactChannel::Alertmanager(config::AlertmanagerApi {
         url: format!("{}/alerts/", provider.url),
         header_file: Some(secret(
             dir.path(),

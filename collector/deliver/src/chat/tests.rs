@@ -12,13 +12,13 @@ use super::{
     },
     *,
 };
-use crate::config::{ContactWay, Detail, MattermostContact};
+use crate::config::{ContactChannel, Detail, MattermostContact};
 
 #[tokio::test]
 async fn a_hostile_object_mentions_nobody_and_makes_no_link() {
     let dir = tempfile::tempdir().unwrap();
     let mut provider = Provider::start(vec![reply("200 OK", &[], "ok")]).await;
-    let way = ContactWay::Mattermost(MattermostContact {
+    let way = ContactChannel::Mattermost(MattermostContact {
         hook: config::Mattermost {
             url_file: secret(
                 dir.path(),

@@ -104,7 +104,7 @@ async fn send(email: &Email, message: &Message, limit: Duration) -> Outcome {
 }
 
 async fn send_all(email: &Email, batch: &[Message], limit: Duration) -> Outcome {
-    let told = Told {
+    let told = Occasion {
         destination: &chefs(),
         detail: Detail::Full,
         voice: Voice {
@@ -426,7 +426,7 @@ async fn a_minimal_mail_names_no_node_and_no_finding() {
     ])])
     .await;
     let email = email(port, &["a@example.org"]);
-    let told = Told {
+    let told = Occasion {
         destination: &chefs(),
         detail: Detail::Minimal,
         voice: Voice {

@@ -11,7 +11,7 @@ use super::{
     },
     *,
 };
-use crate::config::{ContactWay, Encoding, HttpContact, Template};
+use crate::config::{ContactChannel, Encoding, HttpContact, Template};
 
 fn gateway(provider: &Provider, content_type: &str, body: &str) -> config::HttpGateway {
     config::HttpGateway {
@@ -28,8 +28,8 @@ fn gateway(provider: &Provider, content_type: &str, body: &str) -> config::HttpG
     }
 }
 
-fn way(gateway: config::HttpGateway) -> ContactWay {
-    ContactWay::Http(Box::new(HttpContact {
+fn way(gateway: config::HttpGateway) -> ContactChannel {
+    ContactChannel::Http(Box::new(HttpContact {
         gateway,
         to: "+33600000000".to_owned().into(),
     }))

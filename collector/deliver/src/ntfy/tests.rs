@@ -9,7 +9,7 @@ use super::{
     },
     *,
 };
-use crate::config::{ContactWay, Detail, NtfyContact};
+use crate::config::{ContactChannel, Detail, NtfyContact};
 
 const YES: &str = r#"{"id":"x","time":1,"event":"message","topic":"astreinte"}"#;
 
@@ -17,7 +17,7 @@ const YES: &str = r#"{"id":"x","time":1,"event":"message","topic":"astreinte"}"#
 async fn a_page_is_loud_and_has_its_button() {
     let dir = tempfile::tempdir().unwrap();
     let mut provider = Provider::start(vec![reply("200 OK", &[], YES)]).await;
-    let way = ContactWay::Ntfy(NtfyContact {
+    let way = ContactChannel::Ntfy(NtfyContact {
         server: config::Ntfy {
             url: format!("{}/", provider.url),
             token_file: Some(secret(dir.path(), "token", "tk_s3cret\n")),

@@ -9,7 +9,7 @@ use super::{
     },
     *,
 };
-use crate::config::ContactWay;
+use crate::config::ContactChannel;
 
 const YES: &str = r#"{"status":"success","message":"Event processed","dedup_key":"x"}"#;
 
@@ -18,7 +18,7 @@ async fn events(messages: &[Message], detail: Detail) -> Vec<Value> {
     let dir = tempfile::tempdir().unwrap();
     let script = vec![reply("202 Accepted", &[], YES); messages.len()];
     let mut provider = Provider::start(script).await;
-    let way = ContactWay::Pagerduty(config::Pagerduty {
+    let way = ContactChannel::Pagerduty(config::Pagerduty {
         url: format!("{}/v2/enqueue", provider.url),
         routing_key_file: secret(dir.path(), "key", "0123456789abcdef\n"),
         ca_file: None,

@@ -39,7 +39,7 @@ fn channels(url: &str, dir: &Path) -> Vec<Channel> {
         to_a_login_page,
     };
     let gateway = |accepted| {
-        ContactWay::Http(Box::new(HttpContact {
+        ContactChannel::Http(Box::new(HttpContact {
             gateway: written::HttpGateway {
                 address: Address::Url(format!("{url}/send")),
                 method: HttpMethod::Post,
@@ -91,7 +91,7 @@ fn channels(url: &str, dir: &Path) -> Vec<Channel> {
         ),
         contact(
             "ntfy",
-            ContactWay::Ntfy(NtfyContact {
+            ContactChannel::Ntfy(NtfyContact {
                 server: written::Ntfy {
                     url: url.to_owned(),
                     token_file: None,
@@ -104,7 +104,7 @@ fn channels(url: &str, dir: &Path) -> Vec<Channel> {
         ),
         contact(
             "mattermost",
-            ContactWay::Mattermost(MattermostContact {
+            ContactChannel::Mattermost(MattermostContact {
                 hook: written::Mattermost {
                     url_file: secret(dir, "hook", &format!("{url}/hooks/s3cret\n")),
                     ca_file: None,
@@ -116,7 +116,7 @@ fn channels(url: &str, dir: &Path) -> Vec<Channel> {
         ),
         contact(
             "pagerduty",
-            ContactWay::Pagerduty(PagerdutySettings {
+            ContactChannel::Pagerduty(PagerdutySettings {
                 url: format!("{url}/v2/enqueue"),
                 routing_key_file: secret(dir, "key", "s3cret\n"),
                 ca_file: None,
@@ -126,7 +126,7 @@ fn channels(url: &str, dir: &Path) -> Vec<Channel> {
         ),
         contact(
             "alertmanager",
-            ContactWay::Alertmanager(written::AlertmanagerApi {
+            ContactChannel::Alertmanager(written::AlertmanagerApi {
                 url: format!("{url}/prefix/"),
                 header_file: None,
                 ca_file: None,

@@ -3,7 +3,7 @@
 use vigie_decide::{alert::AlertKey, fleet::State};
 
 use super::*;
-use crate::status::tests::{alert, busy, ground, key, shown, told};
+use crate::status::tests::{alert, busy, key, policy, shown, told};
 
 fn since(to: &str, first: u64, last: u64) -> Linked {
     Linked {
@@ -14,7 +14,7 @@ fn since(to: &str, first: u64, last: u64) -> Linked {
 }
 
 fn numbers(state: &State, linked: &Linked) -> Result<Vec<u64>, NotTold> {
-    let told = told_by(&shown(state, &ground()), linked)?;
+    let told = told_by(&shown(state, &policy()), linked)?;
     Ok(told.into_iter().map(|alert| alert.number).collect())
 }
 
@@ -38,7 +38,7 @@ fn a_link_to_many_is_about_what_its_destination_was_told_within_its_span_and_is_
     for unwritten in [0, 100] {
         assert_eq!(about("am/sms", 0, unwritten), Err(NotTold::Unwritten));
     }
-    let first = &told_by(&shown(&state, &ground()), &since("am/sms", 1, 3)).unwrap()[0];
+    let first = &told_by(&shown(&state, &policy()), &since("am/sms", 1, 3)).unwrap()[0];
     assert_eq!(
         first.acknowledged_by,
         Some(Actor::Link("am/sms".parse().unwrap()))

@@ -27,7 +27,7 @@ fn the_shipped_example_has_no_gap() {
     };
     assert_eq!(run(&config, Vec::new(), &wrong), Exit::Usage);
     assert_eq!(
-        to_text(&teller(&settings, &settings.ground()), &[], now, 400),
+        to_text(&teller(&settings, &settings.policy()), &[], now, 400),
         "À chaque instant des 400 jours à partir du lundi 23 novembre 2026 à 01:00 (Europe/Paris), quelqu'un serait prévenu d'un service critique en panne.\n"
     );
 }
@@ -60,9 +60,9 @@ fn whoever_cannot_be_reached_is_named_with_the_nights_that_are_theirs() {
          calendrier « bureau » fermé : hors de ses horaires ; ouvre mardi 1er décembre 2026 à 08:30)"
     );
     assert!(said[WARNINGS_MAX].starts_with("et "));
-    let ground = settings.ground();
-    let found = gaps(&ground, now, DAYS);
-    let json = to_json(&teller(&settings, &ground), &found, now, DAYS);
+    let policy = settings.policy();
+    let found = gaps(&policy, now, DAYS);
+    let json = to_json(&teller(&settings, &policy), &found, now, DAYS);
     assert_eq!(json["gaps"][0]["service"], "dossier-patient");
     assert_eq!(json["gaps"][0]["from"], "2026-11-30T17:00:00.000Z");
     assert_eq!(json["gaps"][0]["to"], "2026-12-01T07:30:00.000Z");

@@ -9,7 +9,7 @@ use vigie_core::{
     reason::message::{self, Language},
     time::Wall,
 };
-use vigie_decide::routing::Ground;
+use vigie_decide::routing::Policy;
 
 /// The zone that civil times are of, by name. `None`: the settings name none.
 pub(in crate::commands) type Zone<'g> = Option<(&'g str, &'g TimeZone)>;
@@ -36,13 +36,13 @@ pub(in crate::commands) enum Note {
 pub(in crate::commands) struct NotATime(String);
 
 /// The zone of the first calendar by name, else of the first rota, else whichever the settings name at all.
-pub(in crate::commands) fn zone_of(ground: &Ground) -> Zone<'_> {
-    let rules = &ground.rules;
+pub(in crate::commands) fn zone_of(policy: &Policy) -> Zone<'_> {
+    let rules = &policy.rules;
     let calendars = rules.calendars.values().map(|calendar| &calendar.time_zone);
     let rotas = rules.rotas.values().map(|rota| &rota.handoff.time_zone);
     let mut named = calendars.chain(rotas);
-    let found = named.find_map(|name| Some((name.as_str(), ground.zones.find(name)?)));
-    found.or_else(|| ground.zones.first())
+    let found = named.find_map(|name| Some((name.as_str(), policy.zones.find(name)?)));
+    found.or_else(|| policy.zones.first())
 }
 
 /// Reads RFC 3339, or a civil time of `zone`, of UTC without one.

@@ -11,14 +11,14 @@ use crate::{
     store::{LogReader, SqliteStore, Store as _},
 };
 
-fn instant_of(ground: &Ground, text: &str) -> Instant {
-    instant::read(text, zone_of(ground)).unwrap()
+fn instant_of(policy: &Policy, text: &str) -> Instant {
+    instant::read(text, zone_of(policy)).unwrap()
 }
 
-fn supposed(ground: &Ground, text: &str, status: Status) -> (Supposition, Instant) {
-    let instant = instant_of(ground, text);
+fn supposed(policy: &Policy, text: &str, status: Status) -> (Supposition, Instant) {
+    let instant = instant_of(policy, text);
     let supposition = of_service(
-        &ground.rules,
+        &policy.rules,
         &"dossier-patient".parse().unwrap(),
         Family::Availability,
         Environment::Production,
@@ -30,26 +30,26 @@ fn supposed(ground: &Ground, text: &str, status: Status) -> (Supposition, Instan
 
 fn json(language: &str, text: &str, status: Status) -> Value {
     let (_folder, settings) = example(language);
-    let ground = settings.ground();
-    let (supposition, instant) = supposed(&ground, text, status);
-    let explanation = explain(&ground, &supposition.asked);
+    let policy = settings.policy();
+    let (supposition, instant) = supposed(&policy, text, status);
+    let explanation = explain(&policy, &supposition.asked);
     let teller = Teller {
         language: settings.language,
-        zone: zone_of(&ground),
-        rules: &ground.rules,
+        zone: zone_of(&policy),
+        rules: &policy.rules,
     };
     to_json(&teller, &supposition, &instant, &explanation)
 }
 
 fn text(language: &str, at: &str, status: Status) -> String {
     let (_folder, settings) = example(language);
-    let ground = settings.ground();
-    let (supposition, instant) = supposed(&ground, at, status);
-    let explanation = explain(&ground, &supposition.asked);
+    let policy = settings.policy();
+    let (supposition, instant) = supposed(&policy, at, status);
+    let explanation = explain(&policy, &supposition.asked);
     let teller = Teller {
         language: settings.language,
-        zone: zone_of(&ground),
-        rules: &ground.rules,
+        zone: zone_of(&policy),
+        rules: &policy.rules,
     };
     to_text(&teller, &supposition, &instant, &explanation)
 }
@@ -57,8 +57,8 @@ fn text(language: &str, at: &str, status: Status) -> String {
 #[test]
 fn times_are_instants_or_civil_times_of_the_settings() {
     let (_folder, settings) = example("fr");
-    let ground = settings.ground();
-    let zone = zone_of(&ground);
+    let policy = settings.policy();
+    let zone = zone_of(&policy);
     assert_eq!(zone.unwrap().0, "Europe/Paris");
     for (text, instant) in [
         ("2026-12-25 03:00", "2026-12-25T02:00:00Z"),
@@ -221,12 +221,12 @@ fn planned(service: Option<&str>, family: Family, kind: &str) -> NodePlan {
 #[test]
 fn a_check_is_explained_from_the_plan_of_its_node() {
     let (_folder, settings) = example("en");
-    let ground = settings.ground();
-    let instant = instant_of(&ground, "2026-11-25 23:00");
+    let policy = settings.policy();
+    let instant = instant_of(&policy, "2026-11-25 23:00");
     let portail: Supposed = "portail=critical".parse().unwrap();
     let of = |plans: &BTreeMap<NodeName, NodePlan>, node: Option<&str>| {
         let node = node.map(|node| node.parse().unwrap());
-        of_check(&ground, plans, &portail, node.as_ref(), &instant)
+        of_check(&policy, plans, &portail, node.as_ref(), &instant)
     };
     let web = planned(Some("dossier-patient"), Family::Availability, "http");
     let mut plans: BTreeMap<NodeName, NodePlan> = [
@@ -255,18 +255,18 @@ fn a_check_is_explained_from_the_plan_of_its_node() {
         "several nodes run portail, and not all would be told alike: app-01, app-02; add --node"
     );
     assert_eq!(of(&plans, Some("app-02")).unwrap().asked.node, "app-02");
-    let mut rules = (*ground.rules).clone();
+    let mut rules = (*policy.rules).clone();
     let mut named = rules.routes[0].clone();
     named.matches.node = ["app-02".parse().unwrap()].into();
     named.notify = vec!["equipe-sis".parse().unwrap()];
     rules.routes.insert(0, named);
-    let ground = Ground {
+    let policy = Policy {
         rules: Arc::new(rules),
-        ..ground
+        ..policy
     };
     let web = plans.values().next().unwrap().clone();
     plans.insert("app-02".parse().unwrap(), web);
-    let told_apart = of_check(&ground, &plans, &portail, None, &instant);
+    let told_apart = of_check(&policy, &plans, &portail, None, &instant);
     assert!(matches!(told_apart, Err(Refused::Usage(_))));
     for wrong in [
         "portail",

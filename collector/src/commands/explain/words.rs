@@ -10,7 +10,7 @@ use vigie_decide::{
     calendar::{Why, holidays::Holiday},
     destination::Destination,
     explain::{Explanation, Planned},
-    routing::Standing,
+    routing::CalendarStatus,
     rules::{Match, Route, Rules, When},
 };
 use vigie_wording::words;
@@ -112,7 +112,7 @@ impl Teller<'_> {
     }
 
     /// A calendar, whether it is open, why, and when that changes.
-    pub(in crate::commands) fn standing(&self, standing: &Standing) -> String {
+    pub(in crate::commands) fn standing(&self, standing: &CalendarStatus) -> String {
         let name = &standing.calendar;
         let state = if standing.is_open {
             self.say("ouvert", "open")

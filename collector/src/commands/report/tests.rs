@@ -3,7 +3,7 @@
 use vigie_core::status::Status;
 use vigie_decide::{
     fleet::{Event, MuteEvent},
-    mute::{Place, SilenceMatch},
+    mute::{Nodes, SilenceMatch},
 };
 
 use super::*;
@@ -24,7 +24,7 @@ async fn quiet_evening() -> Past {
         uid: 1000,
     });
     let maintenance = Event::Mute(MuteEvent::MaintenanceStarted {
-        place: Place {
+        place: Nodes {
             nodes: ["web-01".parse().unwrap()].into(),
             groups: Default::default(),
         },

@@ -61,12 +61,12 @@ fn write(folder: &tempfile::TempDir, name: &str, text: &str) -> PathBuf {
 fn judged(text: &str) -> Vec<String> {
     let (folder, settings) = example("en");
     let file = write(&folder, "routes.toml", text);
-    let ground = settings.ground();
+    let policy = settings.policy();
     let prefix = format!("{}/", folder.path().display());
-    let said = match read(&file, &ground) {
+    let said = match read(&file, &policy) {
         Ok(expectations) => expectations
             .iter()
-            .flat_map(|one| check(one, &ground))
+            .flat_map(|one| check(one, &policy))
             .map(|mismatch| mismatch.to_string())
             .collect(),
         Err(mistakes) => mistakes.to_string().lines().map(str::to_owned).collect(),

@@ -18,7 +18,7 @@ use vigie_decide::{
     destination::Destination,
     fleet::State,
     mute::MutedBy,
-    routing::{Ground, Standing},
+    routing::{CalendarStatus, Policy},
     rules::When,
     view::{
         Version,
@@ -56,7 +56,7 @@ pub(super) struct Part {
     /// The route that decided, by position.
     route: Option<u64>,
     /// The calendars that it depended on, as they stood then.
-    calendars: Vec<Standing>,
+    calendars: Vec<CalendarStatus>,
 }
 
 /// A story as `--json` prints it.
@@ -115,7 +115,7 @@ struct Sent {
 struct Scene<'a> {
     turn: &'a Turn,
     happened: Happened,
-    ground: &'a Ground,
+    policy: &'a Policy,
     state: &'a State,
 }
 
@@ -138,7 +138,7 @@ impl Teller {
     }
 
     /// Takes in the next turn, and what it was decided on.
-    pub(super) fn hear(&mut self, turn: &Turn, ground: &Ground, state: &State) {
+    pub(super) fn hear(&mut self, turn: &Turn, policy: &Policy, state: &State) {
         let happened = match Said::read(&turn.event.event) {
             Said::Event(happened) => happened,
             // A turn begins with an event.
@@ -147,7 +147,7 @@ impl Teller {
         let scene = Scene {
             turn,
             happened,
-            ground,
+            policy,
             state,
         };
         let mut decided: Vec<Part> = Vec::new();
@@ -179,7 +179,7 @@ impl Teller {
         Part {
             n: line.n,
             at: line.now.wall,
-            local: words::time(line.now.wall, scene.ground),
+            local: words::time(line.now.wall, scene.policy),
             event: line.event.clone(),
             says,
             details: Vec::new(),
@@ -193,7 +193,7 @@ impl Teller {
         let line = &scene.turn.event;
         let said = self.message_event(scene).unwrap_or_else(|| {
             let alert = self.story.alert.as_ref();
-            words::event(line, &scene.happened, alert, scene.ground)
+            words::event(line, &scene.happened, alert, scene.policy)
         });
         let mut part = Self::part(line, scene, said);
         if let Happened::Entry(entry) = &scene.happened {
@@ -244,7 +244,7 @@ impl Teller {
                 let waits = |sent: &&Sent| sent.is_waiting && sent.to == *to;
                 self.messages.values().find(waits)?;
                 let happened = &scene.happened;
-                Some(words::event(line, happened, None, scene.ground))
+                Some(words::event(line, happened, None, scene.policy))
             }
             Happened::Delivered { key, carried_by } => {
                 let (sent, what) = of(key)?;
@@ -279,7 +279,7 @@ impl Teller {
             Decided::MuteBegan { mute } => {
                 if let Some(begun) = scene.happened.begun() {
                     let at = scene.turn.event.now.wall;
-                    let said = words::mute(*mute, begun, at, scene.ground);
+                    let said = words::mute(*mute, begun, at, scene.policy);
                     self.mutes.insert(*mute, said);
                 }
                 return None;
@@ -295,7 +295,7 @@ impl Teller {
             }
             Decided::MuteOver { mute } => {
                 let by = self.muted_by.take_if(|by| *by == MutedBy::Mute(*mute))?;
-                let by = self.mute_words(&by, scene.ground);
+                let by = self.mute_words(&by, scene.policy);
                 return Some(Self::part(line, scene, format!("over: {by}")));
             }
             Decided::Folded { into } if *into == number => {
@@ -328,7 +328,7 @@ impl Teller {
                 format!("#{number} ends: {}", words::ended(ended))
             }
             Decided::Told(told) => return Some(self.told(line, told, scene)),
-            Decided::Held {
+            Decided::Deferred {
                 receiver,
                 until,
                 route,
@@ -338,7 +338,7 @@ impl Teller {
                 would_tell,
                 would_hold,
             } => {
-                let said = self.mute_words(by, scene.ground);
+                let said = self.mute_words(by, scene.policy);
                 self.muted_by = Some(by.clone());
                 let mut part = Self::part(line, scene, format!("kept quiet by {said}"));
                 let would = [
@@ -377,7 +377,7 @@ impl Teller {
         let notice = words::notice(told.notice);
         // The end goes wherever anything went, whatever the step.
         let step = told.step.filter(|_| told.notice != Notice::Close);
-        let step = words::step(step, receiver, &scene.ground.rules);
+        let step = words::step(step, receiver, &scene.policy.rules);
         let said = format!(
             "told ({notice}): {}{step}",
             words::destination(receiver, &to)
@@ -405,7 +405,7 @@ impl Teller {
         self.held_for.insert(receiver.clone());
         let until = until.map_or_else(
             || "; no opening is known".to_owned(),
-            |at| format!(" until {}", words::time(at, scene.ground)),
+            |at| format!(" until {}", words::time(at, scene.policy)),
         );
         let mut part = Self::part(line, scene, format!("held for {receiver}'s digest{until}"));
         part.stand_on(route, Some(receiver), scene);
@@ -429,7 +429,7 @@ impl Teller {
             is_waiting: true,
         };
         self.messages.insert(key, sent);
-        let due = words::time(due, scene.ground);
+        let due = words::time(due, scene.policy);
         let late = if is_late { ", late" } else { "" };
         Some(Self::part(
             line,
@@ -438,13 +438,13 @@ impl Teller {
         ))
     }
 
-    fn mute_words(&self, by: &MutedBy, ground: &Ground) -> String {
+    fn mute_words(&self, by: &MutedBy, policy: &Policy) -> String {
         match by {
             MutedBy::Mute(number) => {
                 let known = self.mutes.get(number).cloned();
                 known.unwrap_or_else(|| format!("silence or maintenance {number}"))
             }
-            MutedBy::Window(name) => words::window(name, &ground.rules),
+            MutedBy::Window(name) => words::window(name, &policy.rules),
         }
     }
 
@@ -477,7 +477,7 @@ impl Part {
             return;
         };
         self.route = Some(position);
-        let rules = &scene.ground.rules;
+        let rules = &scene.policy.rules;
         let index = usize::try_from(position).unwrap_or(usize::MAX);
         let Some(decided) = rules.routes.get(index) else {
             return;
@@ -501,10 +501,10 @@ impl Part {
         names.sort_unstable();
         names.dedup();
         for name in names {
-            let Some(standing) = scene.ground.standing(name, self.at) else {
+            let Some(standing) = scene.policy.standing(name, self.at) else {
                 continue;
             };
-            self.details.push(words::standing(&standing, scene.ground));
+            self.details.push(words::standing(&standing, scene.policy));
             self.calendars.push(standing);
         }
         if scene.state.meta.clock_in_doubt && !self.calendars.is_empty() {

@@ -14,7 +14,7 @@ use vigie_decide::{
     calendar::Why,
     destination::Destination,
     mute::Scope,
-    routing::{Ground, Standing},
+    routing::{CalendarStatus, Policy},
     rules::{Match, Route, Rules, When},
     view::{
         mute::Kind,
@@ -28,8 +28,8 @@ use crate::replay::Written;
 pub(super) const CLOCK_IN_DOUBT: &str = "the collector's clock was not trusted then: calendars counted as closed for what wakes somebody, and as open for what would have waited";
 
 /// An instant as people at the collector say it: in the first zone of the rules, else UTC.
-pub(in crate::commands) fn time(at: Wall, ground: &Ground) -> String {
-    let zone = ground.zones.first().map(|(_, zone)| zone.clone());
+pub(in crate::commands) fn time(at: Wall, policy: &Policy) -> String {
+    let zone = policy.zones.first().map(|(_, zone)| zone.clone());
     let instant = jiff::Timestamp::from_millisecond(at.0);
     instant.map_or_else(
         |_| at.to_string(),
@@ -87,7 +87,7 @@ pub(super) fn event(
     line: &Written,
     happened: &Happened,
     alert: Option<&AlertKey>,
-    ground: &Ground,
+    policy: &Policy,
 ) -> String {
     match happened {
         Happened::Entry(said) => entry(said),
@@ -100,7 +100,7 @@ pub(super) fn event(
         Happened::Deadline => "time has passed".to_owned(),
         Happened::NodeSilent { node, last_contact } => format!(
             "{node} is silent; last heard {}",
-            time(*last_contact, ground)
+            time(*last_contact, policy)
         ),
         Happened::NodeHeard { node } => format!("{node} is heard again"),
         Happened::SiteSilent { site } => format!("site {site} is silent"),
@@ -290,14 +290,14 @@ pub(in crate::commands) fn mute(
     number: u64,
     (kind, begun): (Kind, &Begun),
     at: Wall,
-    ground: &Ground,
+    policy: &Policy,
 ) -> String {
     let for_ms = i64::try_from(begun.for_ms).unwrap_or(i64::MAX);
     format!(
         "{} {number} ({}; until {}; uid {})",
         kind.as_str(),
         printable(&begun.reason),
-        time(at.plus_ms(for_ms), ground),
+        time(at.plus_ms(for_ms), policy),
         begun.uid
     )
 }
@@ -369,13 +369,13 @@ fn conditions(matches: &Match) -> Vec<String> {
 }
 
 /// How a calendar stood.
-pub(super) fn standing(standing: &Standing, ground: &Ground) -> String {
+pub(super) fn standing(standing: &CalendarStatus, policy: &Policy) -> String {
     let state = if standing.is_open { "open" } else { "closed" };
     let why = standing
         .why
         .map_or_else(|| "its zone is not known here".to_owned(), why);
     let edge = standing.next_edge.map_or_else(String::new, |edge| {
-        format!(", until {}", time(edge, ground))
+        format!(", until {}", time(edge, policy))
     });
     format!("calendar {} was {state} ({why}){edge}", standing.calendar)
 }

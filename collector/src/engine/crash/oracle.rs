@@ -9,7 +9,7 @@ use vigie_decide::{
     destination::Destination,
     fleet::{Answered, Delta, Event, State, step},
     held::DigestNotice,
-    routing::Ground,
+    routing::Policy,
 };
 
 use super::{Accepted, Heard, Run, Witness};
@@ -278,7 +278,7 @@ fn ends(
             }
         }
     }
-    let end = |to: &Destination, of: &dyn Fn(&vigie_decide::alert::Telling) -> bool| {
+    let end = |to: &Destination, of: &dyn Fn(&vigie_decide::alert::Notification) -> bool| {
         accepted
             .iter()
             .filter(|accepted| accepted.message.to == *to)
@@ -406,8 +406,8 @@ async fn replayed(run: &Run) -> (Option<String>, BTreeSet<Digest>) {
         let difference = replay.verdict().difference.as_ref();
         return (difference.map(|difference| format!("{difference:?}")), keys);
     }
-    let ground = Ground {
-        zones: run.ground.zones.clone(),
+    let policy = Policy {
+        zones: run.policy.zones.clone(),
         rules: rules.into_values().next().unwrap().into(),
     };
     let mut state = State::default();
@@ -415,7 +415,7 @@ async fn replayed(run: &Run) -> (Option<String>, BTreeSet<Digest>) {
     while let Some(line) = written.next() {
         let event: Event = serde_json::from_value(line.event.clone()).unwrap();
         let mut delta = Delta::default();
-        step(&state, &mut delta, &ground, event, line.now);
+        step(&state, &mut delta, &policy, event, line.now);
         let mut decided = delta.log.iter().map(|(_, line)| line);
         let mut expected = Some(line);
         while let Some(line) = expected {

@@ -33,14 +33,14 @@ const KEPT_AFTER_END_MS: u64 = 3_600_000;
 
 /// Everything that is remembered, by sender.
 #[derive(Debug)]
-pub struct Desks {
-    senders: Mutex<HashMap<SenderName, Arc<Desk>>>,
+pub struct AlertsBySender {
+    senders: Mutex<HashMap<SenderName, Arc<SenderAlerts>>>,
     since: Wall,
 }
 
 /// What is remembered of one sender.
 #[derive(Debug)]
-pub struct Desk {
+pub struct SenderAlerts {
     places: Arc<Semaphore>,
     /// Held while a request is being taken: what it says must not overtake what was said before.
     turn: sync::Mutex<()>,
@@ -85,7 +85,7 @@ pub(super) struct Freshness {
     pub(super) good_until: Elapsed,
 }
 
-impl Desks {
+impl AlertsBySender {
     /// Nobody has posted anything, from `since` on.
     #[must_use]
     pub fn new(since: Wall) -> Self {
@@ -103,19 +103,19 @@ impl Desks {
 
     /// What is remembered of `sender`.
     #[must_use]
-    pub fn of(&self, sender: &SenderName) -> Arc<Desk> {
+    pub fn of(&self, sender: &SenderName) -> Arc<SenderAlerts> {
         let mut desks = self.lock();
         if let Some(desk) = desks.get(sender) {
             return Arc::clone(desk);
         }
-        let desk = Arc::new(Desk::new());
+        let desk = Arc::new(SenderAlerts::new());
         desks.insert(sender.clone(), Arc::clone(&desk));
         desk
     }
 
     /// Everybody who has posted, in no order.
     #[must_use]
-    pub fn all(&self) -> Vec<(SenderName, Arc<Desk>)> {
+    pub fn all(&self) -> Vec<(SenderName, Arc<SenderAlerts>)> {
         let desks = self.lock();
         desks
             .iter()
@@ -128,12 +128,12 @@ impl Desks {
         self.lock().retain(|sender, _| is_here(sender));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SenderName, Arc<Desk>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SenderName, Arc<SenderAlerts>>> {
         self.senders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Desk {
+impl SenderAlerts {
     fn new() -> Self {
         Self {
             places: Arc::new(Semaphore::new(REQUESTS_MAX)),
@@ -164,7 +164,7 @@ impl Desk {
         self.lock().get(fingerprint).map(|known| known.span)
     }
 
-    /// An alert was posted that says this. If it is news, nothing counts as written until [`Desk::written`] says so: a
+    /// An alert was posted that says this. If it is news, nothing counts as written until [`SenderAlerts::written`] says so: a
     /// request that is given up half way leaves an event with the engine that may or may not come into the log.
     pub(super) fn hears(
         &self,

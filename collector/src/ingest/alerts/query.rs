@@ -15,7 +15,7 @@ use vigie_decide::{
     view::alert::{Alert, Quiet},
 };
 
-use super::desk::Desk;
+use super::desk::SenderAlerts;
 
 /// Longest query, in bytes: a dozen matchers.
 const QUERY_LEN_MAX: usize = 4 * 1024;
@@ -253,13 +253,18 @@ struct Standing {
 }
 
 /// Those of a sender's open alerts that are wanted.
-pub(super) fn alerts(open: Vec<Alert>, desk: &Desk, wanted: &Wanted, now: Now) -> Vec<Gettable> {
+pub(super) fn alerts(
+    open: Vec<Alert>,
+    desk: &SenderAlerts,
+    wanted: &Wanted,
+    now: Now,
+) -> Vec<Gettable> {
     open.into_iter()
         .filter_map(|alert| gettable(alert, desk, wanted, now))
         .collect()
 }
 
-fn gettable(alert: Alert, desk: &Desk, wanted: &Wanted, now: Now) -> Option<Gettable> {
+fn gettable(alert: Alert, desk: &SenderAlerts, wanted: &Wanted, now: Now) -> Option<Gettable> {
     let suppressed = Suppressed::of(&alert);
     let labels = labels(alert.facts);
     if !wanted.covers(&labels, &alert.told, &suppressed) {

@@ -218,11 +218,11 @@ impl House {
         let (engine, handle, _) = Engine::new(Parts {
             store: Arc::clone(&store),
             state: fleet(),
-            ground: bare_ground(),
+            policy: bare_ground(),
             tzdata: String::new(),
             collector: "c".to_owned(),
             clock: Arc::clone(&clock) as _,
-            courier: Arc::new(Silent),
+            notifier: Arc::new(Silent),
             directory: Arc::clone(&directory),
             health: Arc::default(),
             probes,
@@ -234,11 +234,11 @@ impl House {
             collector_id: "c".to_owned(),
             clock: Arc::clone(&clock) as _,
             counters: Arc::default(),
-            manners: entries::Manners::default(),
+            peer_limits: entries::PeerLimits::default(),
             latest: Arc::new(Latest::new(crate::latest::Limits::default())),
             samples: Arc::default(),
             intake: Arc::new(metrics::Intake::new(metrics::Limits::default())),
-            alerts: Arc::new(Desks::new(NOW)),
+            alerts: Arc::new(AlertsBySender::new(NOW)),
         });
         Self {
             _dir: dir,
@@ -742,7 +742,7 @@ async fn after_a_start_everything_is_written_once_more() {
 
 #[test]
 fn a_desk_has_room_for_what_lasts_and_forgets_what_is_over() {
-    let desk = Desks::new(NOW).of(&"prom".parse().unwrap());
+    let desk = AlertsBySender::new(NOW).of(&"prom".parse().unwrap());
     let hear = |number: usize, ends_in_ms: i64, elapsed: Elapsed| {
         let json = json!({
             "labels": {"alertname": number.to_string()},

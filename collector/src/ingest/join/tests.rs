@@ -88,11 +88,11 @@ impl House {
         let (engine, handle, _) = Engine::new(Parts {
             store: SqliteStore::open(dir.path()).await.unwrap(),
             state: Fleet::default(),
-            ground: bare_ground(),
+            policy: bare_ground(),
             tzdata: String::new(),
             collector: "c".to_owned(),
             clock: Arc::clone(&clock) as _,
-            courier: Arc::new(Silent),
+            notifier: Arc::new(Silent),
             directory: Arc::clone(&directory),
             health: Arc::default(),
             probes,
@@ -106,11 +106,11 @@ impl House {
             collector_id: "c".to_owned(),
             clock: Arc::clone(&clock) as _,
             counters: Arc::default(),
-            manners: entries::Manners::default(),
+            peer_limits: entries::PeerLimits::default(),
             latest: Arc::new(Latest::new(latest::Limits::default())),
             samples: Arc::default(),
             intake: Arc::new(metrics::Intake::new(metrics::Limits::default())),
-            alerts: Arc::new(crate::ingest::alerts::Desks::new(NOW)),
+            alerts: Arc::new(crate::ingest::alerts::AlertsBySender::new(NOW)),
         });
         Self {
             _dir: dir,

@@ -176,11 +176,11 @@ impl Bench {
         let (engine, handle, _) = Engine::new(Parts {
             store: SqliteStore::open(dir.path()).await.unwrap(),
             state: Fleet::default(),
-            ground: bare_ground(),
+            policy: bare_ground(),
             tzdata: String::new(),
             collector: "c".to_owned(),
             clock: Arc::clone(&clock) as _,
-            courier: Arc::new(Silent),
+            notifier: Arc::new(Silent),
             directory: Arc::clone(&directory),
             health: Arc::default(),
             probes,
@@ -192,11 +192,11 @@ impl Bench {
             collector_id: "c".to_owned(),
             clock: Arc::clone(&clock) as _,
             counters: Arc::default(),
-            manners: entries::Manners::default(),
+            peer_limits: entries::PeerLimits::default(),
             latest: Arc::new(crate::latest::Latest::new(crate::latest::Limits::default())),
             samples: Arc::default(),
             intake: Arc::new(Intake::new(limits)),
-            alerts: Arc::new(crate::ingest::alerts::Desks::new(NOW)),
+            alerts: Arc::new(crate::ingest::alerts::AlertsBySender::new(NOW)),
         });
         let bench = Self {
             dir,

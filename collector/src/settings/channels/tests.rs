@@ -142,29 +142,29 @@ contacts = [{ channel = "sms", to = "+33600000001" }, { channel = "mail", to = "
 fn every_channel_is_read_and_nothing_secret_is_shown() {
     let folder = Folder::new();
     let read = folder.read(EVERY).map_err(|told| told.to_string()).unwrap();
-    let ways: Vec<&ContactWay> = read.contacts.iter().map(|contact| &contact.way).collect();
-    let ContactWay::Http(sms) = ways[0] else {
+    let ways: Vec<&ContactChannel> = read.contacts.iter().map(|contact| &contact.way).collect();
+    let ContactChannel::Http(sms) = ways[0] else {
         panic!("{:?}", ways[0]);
     };
     assert_eq!(sms.to.expose(), "+33600000000");
     assert_eq!(sms.gateway.method, HttpMethod::Post);
     assert_eq!(sms.gateway.accepted.status, [200, 202]);
     assert_eq!(read.contacts[0].detail, Detail::Minimal);
-    let ContactWay::Http(voice) = ways[1] else {
+    let ContactChannel::Http(voice) = ways[1] else {
         panic!("{:?}", ways[1]);
     };
     assert!(matches!(voice.gateway.address, Address::File(_)));
     assert_eq!(voice.gateway.accepted, AcceptedWhen::default());
-    assert!(matches!(ways[2], ContactWay::Ntfy(ntfy) if ntfy.topic.expose() == "astreinte_1"));
-    assert!(matches!(ways[3], ContactWay::Mattermost(chat) if chat.channel.is_none()));
+    assert!(matches!(ways[2], ContactChannel::Ntfy(ntfy) if ntfy.topic.expose() == "astreinte_1"));
+    assert!(matches!(ways[3], ContactChannel::Mattermost(chat) if chat.channel.is_none()));
     assert!(
-        matches!(ways[4], ContactWay::Mattermost(chat) if chat.channel.as_deref() == Some("@chef"))
+        matches!(ways[4], ContactChannel::Mattermost(chat) if chat.channel.as_deref() == Some("@chef"))
     );
     assert!(
-        matches!(ways[5], ContactWay::Pagerduty(duty) if duty.url == "https://events.pagerduty.com/v2/enqueue")
+        matches!(ways[5], ContactChannel::Pagerduty(duty) if duty.url == "https://events.pagerduty.com/v2/enqueue")
     );
-    assert!(matches!(ways[6], ContactWay::Alertmanager(_)));
-    assert!(matches!(ways[7], ContactWay::Email(_)));
+    assert!(matches!(ways[6], ContactChannel::Alertmanager(_)));
+    assert!(matches!(ways[7], ContactChannel::Email(_)));
     assert_eq!(read.contacts[7].channel.as_str(), "mail");
     let for_people: Vec<bool> = ways.iter().map(|way| way.is_for_people()).collect();
     assert_eq!(
@@ -350,7 +350,7 @@ fn each_mistake_of_a_contact_has_its_place_and_its_mend() {
 fn the_only_channel_for_mail_need_not_be_named() {
     let folder = Folder::new();
     let contacts = folder.contacts(EVERY);
-    assert!(matches!(&contacts[7].way, ContactWay::Email(email) if email.to.len() == 1));
+    assert!(matches!(&contacts[7].way, ContactChannel::Email(email) if email.to.len() == 1));
     let two = EVERY.replace(
         "[channel.sms]",
         "[channel.mail2]\nsmtp = { host = \"b.example\", from = \"b@b.example\" }\n[channel.sms]",
@@ -380,7 +380,7 @@ fn mail_is_from_the_domain_of_its_server_unless_written() {
     ] {
         let smtp = "host = \"smtp.example\", from = \"vigie@example.org\"";
         let contacts = folder.contacts(&EVERY.replace(smtp, host));
-        let ContactWay::Email(email) = &contacts[7].way else {
+        let ContactChannel::Email(email) = &contacts[7].way else {
             panic!("{host}");
         };
         assert_eq!(email.smtp.from.to_string(), from);

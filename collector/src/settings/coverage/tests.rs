@@ -7,7 +7,7 @@ use proptest::{collection::vec, option, prelude::*, sample::subsequence};
 use vigie_core::{status::Need, time::Wall};
 use vigie_decide::{
     calendar::Calendar,
-    routing::{Case, Civil, Ground},
+    routing::{Policy, RouteInput, WallTime},
     rules::{Rules, Subject},
     zones::Zones,
 };
@@ -105,7 +105,7 @@ fn route(asked: Asked) -> impl Strategy<Value = Route> {
     })
 }
 
-fn ground(routes: &[Route]) -> Ground {
+fn policy(routes: &[Route]) -> Policy {
     let calendar = |lines: &[&str]| Calendar {
         time_zone: "UTC".to_owned(),
         open: lines.iter().map(|line| line.parse().unwrap()).collect(),
@@ -114,7 +114,7 @@ fn ground(routes: &[Route]) -> Ground {
         opened: Vec::new(),
     };
     let calendars = CALENDARS.map(|(name, lines)| (name.parse().unwrap(), calendar(lines)));
-    Ground {
+    Policy {
         rules: Arc::new(Rules {
             routes: routes.to_vec(),
             calendars: calendars.into(),
@@ -130,7 +130,7 @@ fn by_force(routes: &[Route], asked: Asked) -> (BTreeSet<usize>, BTreeSet<usize>
     fn values<T: Copy>(is_asked: bool, all: &[T]) -> &[T] {
         if is_asked { all } else { &all[..1] }
     }
-    let ground = ground(routes);
+    let policy = policy(routes);
     let (mut reached, mut by_warnings, mut is_left_out) = (BTreeSet::new(), BTreeSet::new(), false);
     // Sets of two names are there to show that they bring nothing new.
     let pairs = |a, b| -> [&[&str]; 4] { [&[], a, b, &["a", "b", "g", "h"]] };
@@ -159,18 +159,18 @@ fn by_force(routes: &[Route], asked: Asked) -> (BTreeSet<usize>, BTreeSet<usize>
                                                 groups: set(groups),
                                                 undeclared: BTreeSet::new(),
                                             };
-                                            let case = Case {
+                                            let case = RouteInput {
                                                 subject: &subject,
                                                 node,
                                                 family: *family,
                                                 status,
                                                 is_newly_unknown,
                                             };
-                                            let civil = Civil {
+                                            let civil = WallTime {
                                                 at: Wall(MONDAY_MS + hour * 3_600_000),
                                                 is_in_doubt: false,
                                             };
-                                            let Some(route) = ground.place(case, civil).route
+                                            let Some(route) = policy.place(case, civil).route
                                             else {
                                                 is_left_out = true;
                                                 continue;

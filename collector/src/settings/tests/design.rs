@@ -2,9 +2,9 @@
 
 use vigie_decide::{
     calendar::holidays::{HolidaySet, Territory},
-    mute::{Place, Scope},
+    mute::{Nodes, Scope},
     rota::Rota,
-    rules::{Group, Maintenance, Receiver, Route, Rules, Service, Step, When},
+    rules::{EscalationStep, Group, Maintenance, Receiver, Route, Rules, Service, When},
 };
 
 use super::*;
@@ -173,14 +173,14 @@ fn expected() -> Rules {
                     calendar: None,
                     digest_always: false,
                     steps: vec![
-                        Step {
+                        EscalationStep {
                             after_ms: 0,
                             rota: Some("astreinte".parse().unwrap()),
                             people: Vec::new(),
                             via: all(&["sms"]),
                             repeat_ms: Some(300_000),
                         },
-                        Step {
+                        EscalationStep {
                             after_ms: 900_000,
                             rota: None,
                             people: all(&["chef"]),
@@ -203,7 +203,7 @@ fn expected() -> Rules {
         maintenance: [(
             "correctifs".parse().unwrap(),
             Maintenance {
-                place: Place {
+                place: Nodes {
                     nodes: BTreeSet::new(),
                     groups: all(&["app-strasbourg"]),
                 },
@@ -266,10 +266,10 @@ fn the_example_of_the_design_says_what_it_means() {
             "sd/sms Minimal",
         ]
     );
-    let Way::Contact(team) = &settings.receivers["equipe-sis"].way else {
+    let ReceiverKind::Contact(team) = &settings.receivers["equipe-sis"].way else {
         panic!("it is told by mail");
     };
-    let ContactWay::Email(email) = &team.way else {
+    let ContactChannel::Email(email) = &team.way else {
         panic!("it is told by mail");
     };
     // The page leaves out who the mail is from.

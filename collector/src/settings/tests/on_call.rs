@@ -87,7 +87,7 @@ fn people_are_told_by_each_of_their_contacts_in_their_language_and_zone() {
         !rules.contains("example.org") && !rules.contains("@am"),
         "the rules hold no address: {rules}"
     );
-    assert_eq!(settings.ground().zones, settings.zones);
+    assert_eq!(settings.policy().zones, settings.zones);
 }
 
 #[test]

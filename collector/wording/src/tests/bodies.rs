@@ -2,8 +2,8 @@ use super::*;
 use vigie_decide::alert::Actor;
 
 /// Everything that a message may know besides.
-fn told_to_many() -> Telling {
-    Telling {
+fn told_to_many() -> Notification {
+    Notification {
         step: 1,
         others_told: ["chefs", "equipe-sis"]
             .map(|name| name.parse().unwrap())
@@ -14,7 +14,7 @@ fn told_to_many() -> Telling {
     }
 }
 
-fn to_a_person(telling: Telling) -> Message {
+fn to_a_person(telling: Notification) -> Message {
     Message {
         to: "am/sms".parse().unwrap(),
         receiver: "astreinte".parse().unwrap(),
@@ -159,7 +159,7 @@ Times: Europe/Paris (UTC+1)."
 
 #[test]
 fn the_alert_of_a_sender_shows_its_labels() {
-    let sender = Telling {
+    let sender = Notification {
         alert: AlertKey::of_sender(&"prometheus".parse().unwrap(), "HighLatency", "9f3a"),
         reason: "sender.alert".to_owned(),
         facts: facts(json!({
@@ -197,7 +197,7 @@ fn how_a_check_stands_is_never_said_in_the_words_of_criticality() {
         }
         // So the only "critical" of a message is that of the service.
         for notice in NOTICES {
-            let standard = Telling {
+            let standard = Notification {
                 criticality: Criticality::Standard,
                 ..noticed(notice)
             };
@@ -218,7 +218,7 @@ fn mails_of_one_alert_are_one_thread() {
     assert_eq!(first.own, format!("vigie.message.{}", open.key));
     assert!(first.thread.is_empty());
 
-    let close = message(Telling {
+    let close = message(Notification {
         thread: Some(open.key),
         ..noticed(Notice::Close)
     });
@@ -227,7 +227,7 @@ fn mails_of_one_alert_are_one_thread() {
     assert_ne!(ids.own, first.own);
 
     // A mail of several continues each thread once, and none that begins with itself.
-    let other = message(Telling {
+    let other = message(Notification {
         thread: Some(Digest::of(b"another")),
         ..lesser(3)
     });
@@ -237,7 +237,7 @@ fn mails_of_one_alert_are_one_thread() {
 
     let many: Vec<Message> = (0..50)
         .map(|number| {
-            message(Telling {
+            message(Notification {
                 thread: Some(Digest::of(&[number])),
                 ..lesser(number.into())
             })

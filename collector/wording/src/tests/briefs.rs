@@ -26,7 +26,7 @@ fn one_alert_is_number_service_state_since_and_link() {
         "[vigie #1841] dossier-patient : rétabli à 20:18",
         "what is over is nobody's to take on"
     );
-    let ungrouped = Telling {
+    let ungrouped = Notification {
         services: BTreeSet::new(),
         ended: Some(Ended::Retired),
         ..noticed(Notice::Close)
@@ -64,7 +64,7 @@ fn a_link_is_whole_or_left_out() {
 
 #[test]
 fn services_give_way_to_the_link() {
-    let many = Telling {
+    let many = Notification {
         services: ["a", "b", "c"]
             .map(|letter| letter.repeat(30).parse().unwrap())
             .into(),
@@ -85,7 +85,7 @@ fn several_are_counted_first_and_the_most_urgent_named() {
         .map(|index| message(lesser(index)))
         .chain([
             message(telling()),
-            message(Telling {
+            message(Notification {
                 number: 9,
                 ..noticed(Notice::Close)
             }),
@@ -106,13 +106,13 @@ fn several_are_counted_first_and_the_most_urgent_named() {
 fn one_broken_service_does_not_hide_another() {
     let mut batch: Vec<Message> = (1..9)
         .map(|number| {
-            message(Telling {
+            message(Notification {
                 number,
                 ..telling()
             })
         })
         .collect();
-    batch.push(message(Telling {
+    batch.push(message(Notification {
         number: 40,
         services: ["imagerie".parse().unwrap()].into(),
         status: Status::Unknown,
@@ -125,7 +125,7 @@ fn one_broken_service_does_not_hide_another() {
     );
 }
 
-fn any_telling() -> impl Strategy<Value = Telling> {
+fn any_telling() -> impl Strategy<Value = Notification> {
     let names = proptest::collection::btree_set("[a-z0-9][a-z0-9._-]{0,62}", 0..5);
     let ended = proptest::option::of(prop_oneof![
         Just(Ended::Recovered),
@@ -156,7 +156,7 @@ fn any_telling() -> impl Strategy<Value = Telling> {
                 } else {
                     key(&node, &format!("@{object}"), &object)
                 };
-                Telling {
+                Notification {
                     notice: NOTICES[notice],
                     number,
                     services: services.iter().map(|name| name.parse().unwrap()).collect(),

@@ -6,7 +6,7 @@ const HOSTILE: &str =
     "x\r\nBcc: all@example.org\r\n\r\n<script>alert(\"1\")</script>\u{202e}'&\u{1b}[31m";
 
 /// What a node, a sender or an operator may have chosen is chosen by somebody who means harm.
-fn hostile(notice: Notice, is_of_sender: bool) -> Telling {
+fn hostile(notice: Notice, is_of_sender: bool) -> Notification {
     let node = if is_of_sender {
         "@sender/prometheus"
     } else {
@@ -14,7 +14,7 @@ fn hostile(notice: Notice, is_of_sender: bool) -> Telling {
     };
     let mut labels = Map::new();
     labels.insert(HOSTILE.to_owned(), HOSTILE.into());
-    Telling {
+    Notification {
         notice,
         reason: HOSTILE.to_owned(),
         facts: labels,
@@ -30,7 +30,7 @@ fn nothing_that_a_node_chose_ends_a_header_or_becomes_markup() {
     for notice in NOTICES {
         for is_of_sender in [false, true] {
             let told = hostile(notice, is_of_sender);
-            let other = Telling {
+            let other = Notification {
                 number: 2,
                 alert: key(&told.alert.node(), HOSTILE, &told.alert.object()),
                 ..told.clone()
@@ -74,7 +74,7 @@ fn a_finding_of_any_length_leaves_a_chat_its_link() {
     let names: Vec<String> = (0..20)
         .map(|index| format!("{index}{}", "é".repeat(240)))
         .collect();
-    let long = Telling {
+    let long = Notification {
         reason: "site.cut".to_owned(),
         facts: facts(json!({"nodes": names, "nodes_count": 20})),
         ..telling()
@@ -100,7 +100,7 @@ proptest! {
         let batch: Vec<Message> = (1_u64..).zip(notices).map(|(number, notice)| {
             let built_in = if is_built_in { "@" } else { "" };
             let telling = noticed(NOTICES[notice]);
-            message(Telling {
+            message(Notification {
                 number,
                 alert: key("zzz-node", &format!("{built_in}zzz-check"), "zzz-object"),
                 services: if has_services { telling.services.clone() } else { BTreeSet::new() },
@@ -122,7 +122,7 @@ proptest! {
     fn no_text_has_a_control_character_but_its_ends_of_line(text in ".*", link in ".*") {
         let paris = paris();
         let voice = Voice { link: Some(&link), ..voice(Language::French, &paris) };
-        let told = Telling {
+        let told = Notification {
             alert: key("app-01", &text, &text),
             runbook: Some(text.clone()),
             reason: text,

@@ -2,12 +2,12 @@ use super::*;
 
 /// So many alerts of which the first ones are urgent, each of an app server of its own.
 fn flood(urgent: u64, others: u64) -> Vec<Message> {
-    let urgent = (0..urgent).map(|index| Telling {
+    let urgent = (0..urgent).map(|index| Notification {
         number: 10_000 + index,
         alert: at(&format!("app-{index:05}"), &telling().alert),
         ..telling()
     });
-    let others = (0..others).map(|index| Telling {
+    let others = (0..others).map(|index| Notification {
         alert: at(&format!("mail-{index:05}"), &lesser(0).alert),
         ..lesser(50_000 + index)
     });
@@ -21,11 +21,11 @@ fn a_list_is_in_order_of_urgency() {
         link: Some(LINK),
         ..voice(Language::French, &paris)
     };
-    let closed = Telling {
+    let closed = Notification {
         number: 1839,
         ..noticed(Notice::Close)
     };
-    let unmeasured = Telling {
+    let unmeasured = Notification {
         number: 1842,
         status: Status::Unknown,
         ..noticed(Notice::Again)
@@ -118,7 +118,7 @@ fn a_chat_message_has_an_end_and_names_every_service_that_is_down() {
     };
     let mut batch = flood(3_000, 5_000);
     batch.extend((0..20_u64).map(|index| {
-        message(Telling {
+        message(Notification {
             number: 100 + 2 * index,
             services: [format!("service-{index}").parse().unwrap()].into(),
             status: Status::Unknown,
@@ -152,7 +152,7 @@ fn what_vigie_finds_itself_is_short_in_a_long_list() {
         .collect();
     let silent: Vec<Message> = (0..1_000)
         .map(|number| {
-            message(Telling {
+            message(Notification {
                 number,
                 alert: key(&format!("app-{number:05}"), "@node", "silent"),
                 reason: "node.silent".to_owned(),

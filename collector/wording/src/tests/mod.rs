@@ -11,7 +11,7 @@ use vigie_core::{
     time::Wall,
 };
 use vigie_decide::{
-    alert::{AlertKey, Body, Ended, Notice, Telling},
+    alert::{AlertKey, Body, Ended, Notice, Notification},
     destination::Destination,
 };
 
@@ -65,8 +65,8 @@ fn at(node: &str, alert: &AlertKey) -> AlertKey {
     key(node, alert.check(), &alert.object())
 }
 
-fn telling() -> Telling {
-    Telling {
+fn telling() -> Notification {
+    Notification {
         notice: Notice::Open,
         number: 1841,
         opening: 7,
@@ -91,8 +91,8 @@ fn telling() -> Telling {
 }
 
 /// The same with another notice.
-fn noticed(notice: Notice) -> Telling {
-    Telling {
+fn noticed(notice: Notice) -> Notification {
+    Notification {
         notice,
         ended: (notice == Notice::Close).then_some(Ended::Recovered),
         ..telling()
@@ -100,8 +100,8 @@ fn noticed(notice: Notice) -> Telling {
 }
 
 /// A check of a node in another group, at another level.
-fn lesser(number: u64) -> Telling {
-    Telling {
+fn lesser(number: u64) -> Notification {
+    Notification {
         number,
         services: ["messagerie".parse().unwrap()].into(),
         criticality: Criticality::Important,
@@ -117,8 +117,8 @@ fn lesser(number: u64) -> Telling {
     }
 }
 
-fn exercise() -> Telling {
-    Telling {
+fn exercise() -> Notification {
+    Notification {
         number: 12,
         alert: AlertKey::exercise(&"astreinte".parse().unwrap()),
         services: ["vigie".parse().unwrap()].into(),
@@ -131,7 +131,7 @@ fn exercise() -> Telling {
 }
 
 /// A message so many minutes after the alert began.
-fn message_at(minutes: i64, telling: Telling) -> Message {
+fn message_at(minutes: i64, telling: Notification) -> Message {
     let order = telling
         .number
         .saturating_mul(10_000)
@@ -146,7 +146,7 @@ fn message_at(minutes: i64, telling: Telling) -> Message {
     }
 }
 
-fn message(telling: Telling) -> Message {
+fn message(telling: Notification) -> Message {
     let minutes = match telling.notice {
         Notice::Close => 14,
         Notice::Open | Notice::Worse | Notice::Still | Notice::Again | Notice::HandOver => 0,

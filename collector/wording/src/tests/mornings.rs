@@ -1,5 +1,5 @@
 use super::*;
-use vigie_decide::held::{DigestLine, DigestNotice, Held, MuteLine};
+use vigie_decide::held::{Deferred, DigestLine, DigestNotice, MuteLine};
 
 /// 23 November 2026, 08:30 in Paris.
 const DUE: Wall = Wall(1_795_419_000_000);
@@ -21,9 +21,9 @@ pub(super) fn nothing() -> Message {
     })
 }
 
-fn held(telling: Telling) -> DigestLine {
+fn held(telling: Notification) -> DigestLine {
     DigestLine {
-        held: Held {
+        held: Deferred {
             number: telling.number,
             held_since: telling.since,
             since: telling.since,
@@ -54,7 +54,7 @@ fn full() -> DigestNotice {
     flapping.held.since = SINCE.plus_ms(9 * HOUR_MS);
     let mut ended = held(lesser(1838));
     ended.held.ended = Some((SINCE.plus_ms(10 * MINUTE_MS), Ended::Recovered));
-    let certificate = held(Telling {
+    let certificate = held(Notification {
         number: 1700,
         family: Family::Tls,
         status: Status::Warning,
@@ -292,7 +292,7 @@ fn a_digest_of_ten_thousand_names_what_is_urgent_and_counts_the_rest() {
     let paris = paris();
     let mut lines: Vec<DigestLine> = (0..9_700).map(|index| held(lesser(index))).collect();
     lines.extend((0..300).map(|index| {
-        held(Telling {
+        held(Notification {
             number: 90_000 + index,
             ..telling()
         })

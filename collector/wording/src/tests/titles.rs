@@ -86,7 +86,7 @@ fn each_end_has_its_words() {
         (Ended::Exercised, "exercice terminé", "exercise over"),
     ];
     for (ended, french, english) in table {
-        let closed = Telling {
+        let closed = Notification {
             ended: Some(ended),
             ..noticed(Notice::Close)
         };
@@ -102,18 +102,18 @@ fn each_end_has_its_words() {
 
 #[test]
 fn whom_it_concerns_stands_first() {
-    let disk = Telling {
+    let disk = Notification {
         services: BTreeSet::new(),
         ..lesser(1841)
     };
-    let many = Telling {
+    let many = Notification {
         services: ["a", "b", "c", "d", "e"]
             .map(|name| name.parse().unwrap())
             .into(),
         status: Status::Unknown,
         ..telling()
     };
-    let sender = Telling {
+    let sender = Notification {
         alert: AlertKey::of_sender(&"prometheus".parse().unwrap(), "HighLatency", "9f3a"),
         reason: "sender.alert".to_owned(),
         facts: facts(
@@ -144,14 +144,14 @@ fn whom_it_concerns_stands_first() {
 
 #[test]
 fn what_vigie_finds_itself_is_said_in_a_sentence() {
-    let silent = Telling {
+    let silent = Notification {
         alert: key(&telling().alert.node(), "@node", "silent"),
         family: Family::Vigie,
         reason: "node.silent".to_owned(),
         facts: facts(json!({"last_contact": "2026-11-22T19:02:31.000Z"})),
         ..telling()
     };
-    let own = Telling {
+    let own = Notification {
         alert: key("@collector", "@delivery", "night"),
         services: ["vigie".parse().unwrap()].into(),
         family: Family::Vigie,
@@ -159,11 +159,11 @@ fn what_vigie_finds_itself_is_said_in_a_sentence() {
         facts: facts(json!({"receiver": "night", "waiting": 3, "http_status": 550})),
         ..telling()
     };
-    let still = Telling {
+    let still = Notification {
         notice: Notice::Still,
         ..own.clone()
     };
-    let closed = Telling {
+    let closed = Notification {
         notice: Notice::Close,
         ended: Some(Ended::Recovered),
         ..own.clone()
@@ -204,7 +204,7 @@ fn what_vigie_finds_itself_is_said_in_a_sentence() {
 fn an_exercise_is_marked_at_the_front_of_everything() {
     let paris = paris();
     for notice in NOTICES {
-        let told = Telling {
+        let told = Notification {
             notice,
             ended: (notice == Notice::Close).then_some(Ended::Exercised),
             ..exercise()
@@ -262,7 +262,7 @@ fn a_real_alert_among_exercises_is_not_taken_for_one() {
     );
     let both = [
         message(exercise()),
-        message(Telling {
+        message(Notification {
             number: 13,
             ..exercise()
         }),
@@ -275,7 +275,7 @@ fn a_real_alert_among_exercises_is_not_taken_for_one() {
 
 #[test]
 fn several_alerts_are_counted_and_the_most_urgent_is_named() {
-    let closed = Telling {
+    let closed = Notification {
         number: 1839,
         ..noticed(Notice::Close)
     };
@@ -291,7 +291,7 @@ fn several_alerts_are_counted_and_the_most_urgent_is_named() {
             "[vigie] 3 alerts, 1 ended: dossier-patient: portail down since 20:04, +2",
         ]
     );
-    let another = Telling {
+    let another = Notification {
         number: 1838,
         ..closed.clone()
     };
@@ -327,7 +327,7 @@ fn an_opening_and_its_end_become_one_line() {
 
 #[test]
 fn what_is_folded_says_what_matters_to_who_has_read_nothing() {
-    let opened = Telling {
+    let opened = Notification {
         status: Status::Warning,
         ..telling()
     };
@@ -351,7 +351,7 @@ fn what_is_folded_says_what_matters_to_who_has_read_nothing() {
 
 #[test]
 fn long_names_do_not_hide_how_it_stands() {
-    let long = Telling {
+    let long = Notification {
         services: ["a", "b"]
             .map(|letter| letter.repeat(63).parse().unwrap())
             .into(),
@@ -368,7 +368,7 @@ fn long_names_do_not_hide_how_it_stands() {
         french.contains("aaa +1 : portail /opt/dossier/xx"),
         "{french}"
     );
-    let short = Telling {
+    let short = Notification {
         services: telling().services,
         ..long
     };
@@ -381,7 +381,7 @@ fn long_names_do_not_hide_how_it_stands() {
 
 #[test]
 fn a_long_title_keeps_its_counts() {
-    let long = Telling {
+    let long = Notification {
         services: [
             "a".repeat(63).parse().unwrap(),
             "b".repeat(63).parse().unwrap(),

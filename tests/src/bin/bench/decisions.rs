@@ -22,7 +22,7 @@ use vigie_decide::{
     },
     explain::{Asked, explain},
     fleet::{self, ClockEvent, Delta, Event, HandInEvent, State, event::SenderAlert},
-    routing::Ground,
+    routing::Policy,
 };
 use vigie_platform::clock::{Clock as _, SystemClock};
 use vigie_tests::harness::Collector;
@@ -107,23 +107,23 @@ pub fn measure() {
     if cfg!(debug_assertions) {
         println!("  built without optimisation: these figures mean nothing");
     }
-    let ground = house();
-    edges(&ground);
-    explanations(&ground);
-    alerts(&ground);
+    let policy = house();
+    edges(&policy);
+    explanations(&policy);
+    alerts(&policy);
 }
 
 /// A house as in the handbook.
-pub(crate) fn house() -> Ground {
+pub(crate) fn house() -> Policy {
     let collector = Collector::with(HOUSE).prepare();
     collector.write_people(PEOPLE);
     let none = std::iter::empty::<(&str, &str)>();
     let settings = settings::load(&collector.config(), none);
-    settings.expect("the house has good settings").ground()
+    settings.expect("the house has good settings").policy()
 }
 
-fn edges(ground: &Ground) {
-    let shipped = ground.rules.calendars.values().next();
+fn edges(policy: &Policy) {
+    let shipped = policy.rules.calendars.values().next();
     let shipped = shipped.expect("the house has a calendar").clone();
     let alsace = HolidaySet {
         territory: Territory::Metropole,
@@ -201,7 +201,7 @@ fn edges(ground: &Ground) {
         cost.show(&format!("next_edge, {name}"), 10.0);
     }
     let cost = over_instants(|at| {
-        black_box(ground.next_edge(black_box(at)));
+        black_box(policy.next_edge(black_box(at)));
     });
     cost.show("next edge of the whole house", 10.0);
 }
@@ -249,10 +249,10 @@ fn over_instants(mut call: impl FnMut(Wall)) -> PerCall {
     }
 }
 
-fn explanations(ground: &Ground) {
+fn explanations(policy: &Policy) {
     let node = "app-01".parse().expect("a good name");
     let claimed = BTreeSet::from(["dossier-patient".parse().expect("a good name")]);
-    let subject = ground.rules.subject(&node, &claimed, Need::Availability);
+    let subject = policy.rules.subject(&node, &claimed, Need::Availability);
     for status in [Status::Critical, Status::Warning] {
         let cost = over_instants(|at| {
             let asked = Asked {
@@ -262,7 +262,7 @@ fn explanations(ground: &Ground) {
                 status,
                 at,
             };
-            black_box(explain(ground, black_box(&asked)));
+            black_box(explain(policy, black_box(&asked)));
         });
         println!(
             "  explain, {}: median {:.1} us, worst instant {:.1} us",
@@ -274,7 +274,7 @@ fn explanations(ground: &Ground) {
 }
 
 /// Alerts of senders begin one after the other, as the engine has them begin.
-fn alerts(ground: &Ground) {
+fn alerts(policy: &Policy) {
     let mut state = State::default();
     let mut now = Now {
         wall: SystemClock.wall(),
@@ -282,10 +282,10 @@ fn alerts(ground: &Ground) {
     };
     let mut delta = Delta::default();
     let loaded = Event::Clock(ClockEvent::RulesLoaded {
-        sha256: ground.rules.digest(),
+        sha256: policy.rules.digest(),
         tzdata: String::new(),
     });
-    fleet::step(&state, &mut delta, ground, loaded, now);
+    fleet::step(&state, &mut delta, policy, loaded, now);
     state.merge(delta);
     let mut taken = Vec::new();
     for commit in 0..ALERTS / IN_COMMIT {
@@ -295,7 +295,7 @@ fn alerts(ground: &Ground) {
             .collect();
         let began = Instant::now();
         for event in events {
-            fleet::step(&state, &mut delta, ground, event, now);
+            fleet::step(&state, &mut delta, policy, event, now);
         }
         taken.push(began.elapsed().as_secs_f64() * 1e6 / IN_COMMIT as f64);
         state.merge(delta);
@@ -323,7 +323,7 @@ fn alerts(ground: &Ground) {
         "  next_deadline, asked at every turn, with these open: {:.1} us",
         began.elapsed().as_secs_f64() * 1e6 / f64::from(REPEATS)
     );
-    let Some(edge) = ground.next_edge(now.wall) else {
+    let Some(edge) = policy.next_edge(now.wall) else {
         return;
     };
     let now = later(now, edge.0.abs_diff(now.wall.0));
@@ -332,7 +332,7 @@ fn alerts(ground: &Ground) {
     fleet::step(
         &state,
         &mut delta,
-        ground,
+        policy,
         Event::Clock(ClockEvent::Deadline),
         now,
     );

@@ -16,7 +16,7 @@ use std::{
 
 use tokio::sync::watch;
 use vigie_collector::{
-    engine::{Courier, Engine, Handle, Parts},
+    engine::{Engine, Handle, Notifier, Parts},
     mirror::{Change, Mirror},
     store::{CommitError, LineKey, LoadError, ReadError, Store},
 };
@@ -25,7 +25,7 @@ use vigie_decide::{
     alert::Message,
     destination::Destination,
     fleet::{self, Delta, Event, HandInEvent, State, TroubleEvent, state::Node},
-    routing::Ground,
+    routing::Policy,
     rules::{Group, Rules},
     view::{Basis, fleet::Fleet},
 };
@@ -83,7 +83,7 @@ impl Store for Nowhere {
 /// Tells nobody.
 struct Silent;
 
-impl Courier for Silent {
+impl Notifier for Silent {
     fn take(&self, _: Vec<Message>) {}
     fn take_unlogged(&self, _: Vec<Message>) {}
     fn refill(&self, _: &Destination, _: Vec<Message>) {}
@@ -94,22 +94,22 @@ pub async fn measure() {
     if cfg!(debug_assertions) {
         println!("  built without optimisation: these figures mean nothing");
     }
-    let ground = large(house());
-    let (state, now) = busy(&ground);
+    let policy = large(house());
+    let (state, now) = busy(&policy);
     println!(
         "    {} alerts open, {} messages in the outbox, {} held",
         state.alerts.len(),
         state.outbox.len(),
         state.held.len()
     );
-    alone(&state, &ground, now);
-    follows(&state, &ground, now);
-    beside(state, ground).await;
+    alone(&state, &policy, now);
+    follows(&state, &policy, now);
+    beside(state, policy).await;
 }
 
 /// The house with three thousand nodes more.
-fn large(ground: Ground) -> Ground {
-    let mut rules = (*ground.rules).clone();
+fn large(policy: Policy) -> Policy {
+    let mut rules = (*policy.rules).clone();
     let pattern = rules.groups.values().next().cloned();
     let pattern = pattern.expect("the house has a group");
     for number in 0..NODES / IN_GROUP {
@@ -125,9 +125,9 @@ fn large(ground: Ground) -> Ground {
             .groups
             .insert(called.parse().expect("a good name"), group);
     }
-    Ground {
+    Policy {
         rules: Arc::new(rules),
-        ..ground
+        ..policy
     }
 }
 
@@ -136,7 +136,7 @@ fn name(node: usize) -> String {
 }
 
 /// A fleet that has a bad day: half of the alerts are the nodes' own, half are of a sender.
-fn busy(ground: &Ground) -> (State, Now) {
+fn busy(policy: &Policy) -> (State, Now) {
     let now = Now {
         wall: SystemClock.wall(),
         elapsed: SystemClock.elapsed(),
@@ -170,7 +170,7 @@ fn busy(ground: &Ground) -> (State, Now) {
     for events in events.chunks(200) {
         let mut delta = Delta::default();
         for event in events {
-            fleet::step(&state, &mut delta, ground, event.clone(), now);
+            fleet::step(&state, &mut delta, policy, event.clone(), now);
         }
         state.merge(delta);
     }
@@ -178,11 +178,11 @@ fn busy(ground: &Ground) -> (State, Now) {
 }
 
 /// One view after the other, and what they would be copied for.
-fn alone(state: &State, ground: &Ground, now: Now) {
+fn alone(state: &State, policy: &Policy, now: Now) {
     let heard = Default::default();
     let basis = Basis {
         state,
-        ground,
+        policy,
         heard: &heard,
         at: now.wall,
     };
@@ -208,7 +208,7 @@ fn alone(state: &State, ground: &Ground, now: Now) {
     clippy::disallowed_methods,
     reason = "it stands in for the engine's waiting, and nothing else runs here"
 )]
-fn follows(state: &State, ground: &Ground, now: Now) {
+fn follows(state: &State, policy: &Policy, now: Now) {
     for (what, alerts, said) in [("one alert", 1, SAID), ("2,000 alerts", 2_000, SAID / 100)] {
         let rows = state.alerts.iter().take(alerts);
         let delta = Delta {
@@ -217,7 +217,7 @@ fn follows(state: &State, ground: &Ground, now: Now) {
                 .collect(),
             ..Delta::default()
         };
-        let mirror = Mirror::new(state.clone(), ground.clone());
+        let mirror = Mirror::new(state.clone(), policy.clone());
         let say = || {
             let said = (0..figures::times(said)).map(|_| {
                 let took = milliseconds(|| {
@@ -256,16 +256,16 @@ fn milliseconds(what: impl FnOnce()) -> f64 {
 }
 
 /// Turns of an engine, without and with somebody who reads all the time.
-async fn beside(state: State, ground: Ground) {
+async fn beside(state: State, policy: Policy) {
     let (_, probes) = watch::channel(None);
     let (engine, handle, _) = Engine::new(Parts {
         store: Nowhere,
         state,
-        ground,
+        policy,
         tzdata: String::new(),
         collector: "bench".to_owned(),
         clock: Arc::new(SystemClock),
-        courier: Arc::new(Silent),
+        notifier: Arc::new(Silent),
         directory: Arc::default(),
         health: Arc::default(),
         probes,

@@ -6,9 +6,9 @@ use super::*;
 use crate::{
     alert::{Actor, Ended},
     calendar::Calendar,
-    mute::{MutedBy, Place, SilenceMatch},
+    mute::{MutedBy, Nodes, SilenceMatch},
     rota::{Handoff, Rota},
-    rules::{Person, Step as RuleStep, When},
+    rules::{EscalationStep, Person, When},
     zones::Zones,
 };
 use vigie_core::id::PersonName;
@@ -41,7 +41,7 @@ pub(super) fn person(name: &str, channels: &[&str]) -> (PersonName, Person) {
 }
 
 /// The example of the settings: a critical service wakes outside hours, the rest waits for the team's morning.
-pub(super) fn ground() -> Ground {
+pub(super) fn policy() -> Policy {
     let mut rules = rules();
     rules.calendars = [(
         "bureau".parse().unwrap(),
@@ -80,18 +80,18 @@ pub(super) fn ground() -> Ground {
             "astreinte".parse().unwrap(),
             Receiver {
                 steps: vec![
-                    RuleStep {
+                    EscalationStep {
                         rota: Some("astreinte".parse().unwrap()),
                         via: vec!["sms".parse().unwrap()],
                         repeat_ms: Some(5 * MINUTE),
-                        ..RuleStep::default()
+                        ..EscalationStep::default()
                     },
-                    RuleStep {
+                    EscalationStep {
                         after_ms: 15 * MINUTE,
                         people: vec!["chef".parse().unwrap()],
                         via: vec!["sms".parse().unwrap(), "mail".parse().unwrap()],
                         repeat_ms: Some(10 * MINUTE),
-                        ..RuleStep::default()
+                        ..EscalationStep::default()
                     },
                 ],
                 ..Receiver::default()
@@ -124,7 +124,7 @@ pub(super) fn ground() -> Ground {
             ..Route::default()
         },
     ];
-    Ground {
+    Policy {
         rules: Arc::new(rules),
         zones: paris(),
     }
@@ -138,10 +138,10 @@ pub(super) fn check(name: &str) -> SilenceMatch {
 }
 
 /// A collector with these rules at this time in Paris, nodes joined and nothing wrong.
-pub(super) fn night(start: &str, ground: Ground) -> (Collector, Vec<Agent>) {
+pub(super) fn night(start: &str, policy: Policy) -> (Collector, Vec<Agent>) {
     let (mut collector, agents) = Collector::new(&["app-01", "mx-01"]);
     collector.now.wall = at(start).plus_ms(-60_000);
-    collector.ground = ground;
+    collector.policy = policy;
     collector.loads();
     collector.passes(60_000 - 14);
     collector.all_messages.clear();
@@ -150,7 +150,7 @@ pub(super) fn night(start: &str, ground: Ground) -> (Collector, Vec<Agent>) {
 
 impl Collector {
     pub(super) fn loads(&mut self) {
-        let sha256 = self.ground.rules.digest();
+        let sha256 = self.policy.rules.digest();
         self.does(Event::Clock(ClockEvent::RulesLoaded {
             sha256,
             tzdata: "2026b".to_owned(),
@@ -235,7 +235,7 @@ impl Collector {
 
 #[test]
 fn a_critical_service_wakes_step_by_step_and_a_standard_one_waits() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     collector.settles(&mut agents[0], "portail", Status::Critical);
     assert_eq!(
         collector.messages(),
@@ -293,7 +293,7 @@ fn a_critical_service_wakes_step_by_step_and_a_standard_one_waits() {
 
 #[test]
 fn what_comes_and_goes_in_the_night_is_one_line_of_the_digest() {
-    let (mut collector, mut agents) = night("2026-11-24 20:00", ground());
+    let (mut collector, mut agents) = night("2026-11-24 20:00", policy());
     for _ in 0..3 {
         collector.settles(&mut agents[1], "courriel", Status::Critical);
         collector.passes(MINUTE);
@@ -316,11 +316,11 @@ fn what_comes_and_goes_in_the_night_is_one_line_of_the_digest() {
 
 #[test]
 fn a_digest_that_is_always_wanted_says_also_that_nothing_happened() {
-    let mut ground = ground();
-    let mut rules = (*ground.rules).clone();
+    let mut policy = policy();
+    let mut rules = (*policy.rules).clone();
     rules.receivers.get_mut("equipe").unwrap().digest_always = true;
-    ground.rules = Arc::new(rules);
-    let (mut collector, _) = night("2026-11-24 20:00", ground);
+    policy.rules = Arc::new(rules);
+    let (mut collector, _) = night("2026-11-24 20:00", policy);
     collector.until("2026-11-27 12:00");
     assert_eq!(
         collector.messages(),
@@ -336,7 +336,7 @@ fn a_digest_that_is_always_wanted_says_also_that_nothing_happened() {
 /// Nasty case 2 (OnCall #1206).
 #[test]
 fn a_host_that_was_off_at_the_opening_sends_its_digest_at_boot_and_says_that_it_is_late() {
-    let (mut collector, mut agents) = night("2026-11-24 20:00", ground());
+    let (mut collector, mut agents) = night("2026-11-24 20:00", policy());
     collector.settles(&mut agents[1], "courriel", Status::Critical);
     collector.until("2026-11-25 03:00");
     assert!(collector.messages().is_empty());
@@ -354,7 +354,7 @@ fn a_host_that_was_off_at_the_opening_sends_its_digest_at_boot_and_says_that_it_
 /// Nasty case 3.
 #[test]
 fn what_ends_half_a_second_after_the_edge_is_one_page_and_one_close_or_neither() {
-    let (mut collector, mut agents) = night("2026-11-26 17:59:58", ground());
+    let (mut collector, mut agents) = night("2026-11-26 17:59:58", policy());
     collector.settles(&mut agents[0], "portail", Status::Critical);
     assert_eq!(
         collector.messages(),
@@ -383,7 +383,7 @@ fn what_ends_half_a_second_after_the_edge_is_one_page_and_one_close_or_neither()
 
 #[test]
 fn not_knowing_wakes_after_five_minutes_and_a_warning_never() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     collector.settles(&mut agents[0], "portail", Status::Warning);
     collector.settles(&mut agents[0], "base", Status::Unknown);
     collector.passes(4 * MINUTE);
@@ -404,7 +404,7 @@ fn not_knowing_wakes_after_five_minutes_and_a_warning_never() {
 
 #[test]
 fn five_minutes_of_not_knowing_begin_anew_when_it_was_known_between() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     collector.settles(&mut agents[0], "portail", Status::Unknown);
     collector.passes(4 * MINUTE);
     collector.settles(&mut agents[0], "portail", Status::Warning);
@@ -419,7 +419,7 @@ fn five_minutes_of_not_knowing_begin_anew_when_it_was_known_between() {
 
 #[test]
 fn in_hours_the_team_is_told_at_the_closing_edge_the_on_call_and_nobody_twice() {
-    let (mut collector, mut agents) = night("2026-11-26 17:00", ground());
+    let (mut collector, mut agents) = night("2026-11-26 17:00", policy());
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.settles(&mut agents[0], "base", Status::Critical);
     collector.messages();
@@ -455,7 +455,7 @@ fn in_hours_the_team_is_told_at_the_closing_edge_the_on_call_and_nobody_twice() 
 /// Nasty case 10.
 #[test]
 fn an_acknowledgement_counts_once_expires_and_does_not_cover_what_gets_worse() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.messages();
     let by_link = |numbers, for_ms| {
@@ -508,13 +508,13 @@ fn an_acknowledgement_counts_once_expires_and_does_not_cover_what_gets_worse() {
 
 #[test]
 fn who_cannot_be_reached_is_skipped_at_once_and_that_is_said() {
-    let mut ground = ground();
-    let mut rules = (*ground.rules).clone();
+    let mut policy = policy();
+    let mut rules = (*policy.rules).clone();
     let steps = &mut rules.receivers.get_mut("astreinte").unwrap().steps;
     steps[0].rota = None;
     steps[0].people = vec!["nobody".parse().unwrap()];
-    ground.rules = Arc::new(rules);
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground);
+    policy.rules = Arc::new(rules);
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy);
     collector.settles(&mut agents[0], "portail", Status::Critical);
     let mut said = collector.messages();
     said.sort();
@@ -536,14 +536,14 @@ fn who_cannot_be_reached_is_skipped_at_once_and_that_is_said() {
 
 #[test]
 fn a_receiver_that_reaches_nobody_is_an_alarm_of_its_own() {
-    let mut ground = ground();
-    let mut rules = (*ground.rules).clone();
+    let mut policy = policy();
+    let mut rules = (*policy.rules).clone();
     for step in &mut rules.receivers.get_mut("astreinte").unwrap().steps {
         step.rota = None;
         step.people = vec!["nobody".parse().unwrap()];
     }
-    ground.rules = Arc::new(rules);
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground);
+    policy.rules = Arc::new(rules);
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy);
     collector.settles(&mut agents[0], "portail", Status::Critical);
     assert!(
         collector
@@ -555,7 +555,7 @@ fn a_receiver_that_reaches_nobody_is_an_alarm_of_its_own() {
 
 #[test]
 fn a_refusal_for_good_begins_the_next_step_at_once() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     collector.settles(&mut agents[0], "portail", Status::Critical);
     let key = *collector.state.outbox.keys().next().unwrap();
     collector.messages();
@@ -572,11 +572,11 @@ fn a_refusal_for_good_begins_the_next_step_at_once() {
 
 #[test]
 fn maintenance_keeps_quiet_what_work_disturbs_and_tells_what_still_fails_at_its_end() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     let began = collector.does(Event::Mute(MuteEvent::MaintenanceStarted {
-        place: Place {
+        place: Nodes {
             nodes: ["app-01".parse().unwrap()].into(),
-            ..Place::default()
+            ..Nodes::default()
         },
         reason: "noyau".to_owned(),
         for_ms: HOUR,
@@ -612,7 +612,7 @@ fn maintenance_keeps_quiet_what_work_disturbs_and_tells_what_still_fails_at_its_
 
 #[test]
 fn a_silence_stops_the_steps_and_its_end_resumes_them_and_an_end_within_is_told() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.settles(&mut agents[0], "base", Status::Critical);
     collector.messages();
@@ -655,16 +655,16 @@ fn a_silence_stops_the_steps_and_its_end_resumes_them_and_an_end_within_is_told(
 /// Nasty case 12.
 #[test]
 fn what_another_alert_explains_is_told_when_that_one_ends() {
-    let mut ground = ground();
-    let mut rules = (*ground.rules).clone();
+    let mut policy = policy();
+    let mut rules = (*policy.rules).clone();
     let dossier = rules.services.get("dossier").unwrap().clone();
     rules.services.insert("base".parse().unwrap(), dossier);
     let services = &mut rules.services;
     services.get_mut("dossier").unwrap().depends_on = ["base".parse().unwrap()].into();
     let group = rules.groups.get_mut("app").unwrap();
     group.services.insert("base".parse().unwrap());
-    ground.rules = Arc::new(rules);
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground);
+    policy.rules = Arc::new(rules);
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy);
     let agent = &mut agents[0];
     let line = agent.finds_for("postgres", None, Status::Critical, Some("base"));
     collector.reads(agent, &line);
@@ -688,7 +688,7 @@ fn what_another_alert_explains_is_told_when_that_one_ends() {
 
 #[test]
 fn a_silent_node_stands_for_what_nobody_can_report_of_it() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     let node = agents[0].name.clone();
     // Known before, and to be told for the first time while nobody can say how it is now.
     collector.silences(check("portail"));
@@ -715,7 +715,7 @@ fn a_silent_node_stands_for_what_nobody_can_report_of_it() {
 
 #[test]
 fn an_exercise_goes_the_real_way_to_one_receiver_and_ends() {
-    let (mut collector, _) = night("2026-11-26 12:00", ground());
+    let (mut collector, _) = night("2026-11-26 12:00", policy());
     let exercise = |receiver: &str| {
         Event::Operator(OperatorEvent::ExerciseStarted {
             receiver: receiver.parse().unwrap(),
@@ -749,7 +749,7 @@ fn an_exercise_goes_the_real_way_to_one_receiver_and_ends() {
 #[test]
 fn what_a_sender_opened_only_it_ends_and_silence_is_not_knowing() {
     use crate::fleet::event::SenderAlert;
-    let (mut collector, _) = night("2026-11-28 23:00", ground());
+    let (mut collector, _) = night("2026-11-28 23:00", policy());
     let says = |status| {
         Event::HandedIn(HandInEvent::SenderAlert {
             sender: "prometheus".parse().unwrap(),
@@ -786,15 +786,15 @@ fn what_a_sender_opened_only_it_ends_and_silence_is_not_knowing() {
 /// Nasty case 8.
 #[test]
 fn a_changed_calendar_moves_what_waits_and_loses_nothing() {
-    let (mut collector, mut agents) = night("2026-11-24 20:00", ground());
+    let (mut collector, mut agents) = night("2026-11-24 20:00", policy());
     for number in 0..40 {
         collector.settles(&mut agents[1], &format!("c{number}"), Status::Critical);
     }
     assert_eq!(collector.state.held.len(), 40);
-    let mut rules = (*collector.ground.rules).clone();
+    let mut rules = (*collector.policy.rules).clone();
     let bureau = rules.calendars.get_mut("bureau").unwrap();
     bureau.closed = vec!["2026-11-25".parse().unwrap()];
-    collector.ground.rules = Arc::new(rules);
+    collector.policy.rules = Arc::new(rules);
     collector.loads();
     collector.until("2026-11-26 08:29");
     assert!(collector.messages().is_empty());
@@ -806,9 +806,9 @@ fn a_changed_calendar_moves_what_waits_and_loses_nothing() {
     collector.until("2026-11-26 20:00");
     collector.settles(&mut agents[1], "late", Status::Critical);
     assert!(collector.messages().is_empty());
-    let mut rules = (*collector.ground.rules).clone();
+    let mut rules = (*collector.policy.rules).clone();
     rules.receivers.get_mut("equipe").unwrap().calendar = None;
-    collector.ground.rules = Arc::new(rules);
+    collector.policy.rules = Arc::new(rules);
     collector.loads();
     assert_eq!(
         collector.messages(),
@@ -819,7 +819,7 @@ fn a_changed_calendar_moves_what_waits_and_loses_nothing() {
 
 #[test]
 fn in_doubt_about_the_clock_nobody_waits_for_a_morning() {
-    let (mut collector, mut agents) = night("2026-11-24 20:00", ground());
+    let (mut collector, mut agents) = night("2026-11-24 20:00", policy());
     collector.settles(&mut agents[1], "courriel", Status::Critical);
     collector.does(Event::Clock(ClockEvent::ClockStep { by_ms: 3_600_000 }));
     let said = collector.messages();
@@ -839,7 +839,7 @@ fn in_doubt_about_the_clock_nobody_waits_for_a_morning() {
 /// Nasty case 1 of the decisions' side: a restart says nothing anew, and what was due meanwhile is due.
 #[test]
 fn a_restart_announces_nothing_anew_and_steps_go_on() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.messages();
     collector.is_off_until("2026-11-28 23:02");
@@ -856,7 +856,7 @@ fn a_restart_announces_nothing_anew_and_steps_go_on() {
 #[test]
 fn details_reach_a_message_that_waits_whatever_shared_its_commit() {
     let said = |is_one_commit: bool| {
-        let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+        let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
         let line = agents[0].finds_for("portail", None, Status::Critical, Some("dossier"));
         if is_one_commit {
             collector.hears(&agents[0], &[line]);
@@ -873,7 +873,7 @@ fn details_reach_a_message_that_waits_whatever_shared_its_commit() {
 
 #[test]
 fn what_somebody_took_on_as_a_warning_is_told_when_it_is_critical_again() {
-    let (mut collector, mut agents) = night("2026-11-26 10:00", ground());
+    let (mut collector, mut agents) = night("2026-11-26 10:00", policy());
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.settles(&mut agents[0], "portail", Status::Warning);
     collector.acknowledges("portail");

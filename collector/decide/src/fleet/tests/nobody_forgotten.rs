@@ -5,12 +5,12 @@ use super::{night::*, *};
 use crate::{
     fleet::event::SenderAlert,
     mute::{MutedBy, SilenceMatch},
-    rules::{Person, Step as RuleStep},
+    rules::{EscalationStep, Person},
 };
 
-/// As [`ground`], and `dossier` cannot work without `base`, which the same node carries.
-fn ground_with_a_database() -> Ground {
-    with_rules(ground(), |rules| {
+/// As [`policy`], and `dossier` cannot work without `base`, which the same node carries.
+fn policy_with_a_database() -> Policy {
+    with_rules(policy(), |rules| {
         let dossier = rules.services.get("dossier").unwrap().clone();
         rules.services.insert("base".parse().unwrap(), dossier);
         let dossier = rules.services.get_mut("dossier").unwrap();
@@ -20,16 +20,16 @@ fn ground_with_a_database() -> Ground {
     })
 }
 
-fn with_rules(mut ground: Ground, edit: impl FnOnce(&mut Rules)) -> Ground {
-    let mut rules = (*ground.rules).clone();
+fn with_rules(mut policy: Policy, edit: impl FnOnce(&mut Rules)) -> Policy {
+    let mut rules = (*policy.rules).clone();
     edit(&mut rules);
-    ground.rules = Arc::new(rules);
-    ground
+    policy.rules = Arc::new(rules);
+    policy
 }
 
 impl Collector {
     fn changes_rules(&mut self, edit: impl FnOnce(&mut Rules)) {
-        self.ground = with_rules(self.ground.clone(), edit);
+        self.policy = with_rules(self.policy.clone(), edit);
         self.loads();
     }
 
@@ -41,7 +41,7 @@ impl Collector {
 
 /// The database fails and is told, the portal is explained by it and is not.
 fn portal_behind_database() -> (Collector, Vec<Agent>) {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground_with_a_database());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy_with_a_database());
     collector.finds(&mut agents[0], "postgres", Status::Critical, "base");
     collector.messages();
     collector.finds(&mut agents[0], "portail", Status::Critical, "dossier");
@@ -73,7 +73,7 @@ fn a_silence_over_what_explained_an_alert_is_none_over_that_alert() {
 
 #[test]
 fn steps_of_what_is_explained_now_stand_still_and_go_on_afterwards() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground_with_a_database());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy_with_a_database());
     collector.finds(&mut agents[0], "portail", Status::Critical, "dossier");
     collector.finds(&mut agents[0], "postgres", Status::Critical, "base");
     collector.messages();
@@ -97,7 +97,7 @@ fn steps_of_what_is_explained_now_stand_still_and_go_on_afterwards() {
 
 #[test]
 fn a_site_that_is_cut_stands_for_what_the_silence_of_its_nodes_stood_for() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     let node = agents[0].name.clone();
     collector.silences(check("portail"));
     collector.settles(&mut agents[0], "portail", Status::Critical);
@@ -133,7 +133,7 @@ fn a_site_that_is_cut_stands_for_what_the_silence_of_its_nodes_stood_for() {
 
 #[test]
 fn a_silence_of_a_status_ends_with_that_status() {
-    let (mut collector, mut agents) = night("2026-11-26 10:00", ground());
+    let (mut collector, mut agents) = night("2026-11-26 10:00", policy());
     collector.silences(SilenceMatch {
         matches: Match {
             status: [Status::Critical].into(),
@@ -153,7 +153,7 @@ fn a_silence_of_a_status_ends_with_that_status() {
 
 #[test]
 fn a_check_that_speaks_for_a_critical_service_from_now_on_pages() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     collector.changes_rules(|rules| {
         let group = rules.groups.get_mut("app").unwrap();
         group.services.insert("mail".parse().unwrap());
@@ -188,7 +188,7 @@ fn an_acknowledgement_that_is_withdrawn_tells_again_once_and_not_what_another_ex
 
 #[test]
 fn a_clock_that_is_set_back_over_the_morning_loses_no_digest() {
-    let (mut collector, mut agents) = night("2026-11-24 20:00", ground());
+    let (mut collector, mut agents) = night("2026-11-24 20:00", policy());
     collector.settles(&mut agents[1], "courriel", Status::Critical);
     collector.until("2026-11-25 08:30:02");
     assert_eq!(collector.messages().len(), 1);
@@ -209,7 +209,7 @@ fn a_clock_that_is_set_back_over_the_morning_loses_no_digest() {
 
 #[test]
 fn an_edge_that_comes_twice_is_an_edge_twice_and_tells_nobody_twice() {
-    let (mut collector, mut agents) = night("2026-11-26 17:59:50", ground());
+    let (mut collector, mut agents) = night("2026-11-26 17:59:50", policy());
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.until("2026-11-26 18:00:01");
     collector.messages();
@@ -230,7 +230,7 @@ fn an_edge_that_comes_twice_is_an_edge_twice_and_tells_nobody_twice() {
 
 #[test]
 fn in_doubt_digests_are_flushed_once_not_at_each_step_of_the_clock() {
-    let (mut collector, mut agents) = night("2026-11-24 20:00", ground());
+    let (mut collector, mut agents) = night("2026-11-24 20:00", policy());
     collector.does(Event::Clock(ClockEvent::ClockStep { by_ms: 3_600_000 }));
     collector.messages();
     let mut digests = 0;
@@ -254,7 +254,7 @@ fn in_doubt_digests_are_flushed_once_not_at_each_step_of_the_clock() {
 
 #[test]
 fn a_calendar_that_never_opens_again_says_at_once_what_waited_and_keeps_nothing() {
-    let (mut collector, mut agents) = night("2026-11-24 20:00", ground());
+    let (mut collector, mut agents) = night("2026-11-24 20:00", policy());
     collector.settles(&mut agents[1], "courriel", Status::Critical);
     collector.settles(&mut agents[1], "disque", Status::Critical);
     collector.settles(&mut agents[1], "disque", Status::Ok);
@@ -274,14 +274,14 @@ fn a_calendar_that_never_opens_again_says_at_once_what_waited_and_keeps_nothing(
 /// The person on call after a hand-off has no SMS.
 #[test]
 fn repeats_that_reach_nobody_any_more_reach_whoever_still_can_be() {
-    let ground = with_rules(ground(), |rules| {
+    let policy = with_rules(policy(), |rules| {
         rules
             .people
             .insert("jb".parse().unwrap(), Person::default());
         let rota = rules.rotas.get_mut("astreinte").unwrap();
         rota.people.push("jb".parse().unwrap());
     });
-    let (mut collector, mut agents) = night("2026-11-28 08:20", ground);
+    let (mut collector, mut agents) = night("2026-11-28 08:20", policy);
     collector.settles(&mut agents[0], "portail", Status::Critical);
     let first = collector.messages();
     assert_eq!(first.len(), 1);
@@ -304,7 +304,7 @@ fn repeats_that_reach_nobody_any_more_reach_whoever_still_can_be() {
 
 #[test]
 fn a_receiver_of_which_nobody_can_be_reached_any_more_is_an_alarm_also_at_a_repeat() {
-    let ground = with_rules(ground(), |rules| {
+    let policy = with_rules(policy(), |rules| {
         rules
             .people
             .insert("jb".parse().unwrap(), Person::default());
@@ -313,7 +313,7 @@ fn a_receiver_of_which_nobody_can_be_reached_any_more_is_an_alarm_also_at_a_repe
         let steps = &mut rules.receivers.get_mut("astreinte").unwrap().steps;
         steps.truncate(1);
     });
-    let (mut collector, mut agents) = night("2026-11-28 08:20", ground.clone());
+    let (mut collector, mut agents) = night("2026-11-28 08:20", policy.clone());
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.passes(30 * MINUTE);
     assert!(
@@ -327,21 +327,21 @@ fn a_receiver_of_which_nobody_can_be_reached_any_more_is_an_alarm_also_at_a_repe
 #[test]
 fn other_steps_go_on_where_the_old_ones_were() {
     // The last step was repeated without a word of it in the settings; it is the last no more.
-    let ground = with_rules(ground(), |rules| {
+    let policy = with_rules(policy(), |rules| {
         let steps = &mut rules.receivers.get_mut("astreinte").unwrap().steps;
         steps.truncate(1);
         steps[0].repeat_ms = None;
     });
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground);
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy);
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.messages();
     collector.changes_rules(|rules| {
         let steps = &mut rules.receivers.get_mut("astreinte").unwrap().steps;
-        steps.push(RuleStep {
+        steps.push(EscalationStep {
             after_ms: 20 * MINUTE,
             people: vec!["chef".parse().unwrap()],
             via: vec!["sms".parse().unwrap()],
-            ..RuleStep::default()
+            ..EscalationStep::default()
         });
     });
     collector.passes(21 * MINUTE);
@@ -365,11 +365,11 @@ fn other_steps_go_on_where_the_old_ones_were() {
 
 #[test]
 fn a_step_that_waits_for_a_warning_to_get_worse_is_looked_at_rarely() {
-    let ground = with_rules(ground(), |rules| {
+    let policy = with_rules(policy(), |rules| {
         let steps = &mut rules.receivers.get_mut("astreinte").unwrap().steps;
         steps[1].after_ms = 0;
     });
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground);
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy);
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.settles(&mut agents[0], "portail", Status::Warning);
     let before = collector.log.len();
@@ -380,7 +380,7 @@ fn a_step_that_waits_for_a_warning_to_get_worse_is_looked_at_rarely() {
 
 #[test]
 fn not_knowing_for_a_moment_is_not_quieter_than_a_warning() {
-    let ground = with_rules(ground(), |rules| {
+    let policy = with_rules(policy(), |rules| {
         rules.routes.insert(
             0,
             Route {
@@ -393,7 +393,7 @@ fn not_knowing_for_a_moment_is_not_quieter_than_a_warning() {
             },
         );
     });
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground);
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy);
     collector.settles(&mut agents[1], "courriel", Status::Unknown);
     assert_eq!(
         collector.messages(),
@@ -404,13 +404,13 @@ fn not_knowing_for_a_moment_is_not_quieter_than_a_warning() {
 
 #[test]
 fn whoever_could_not_be_reached_is_told_once_they_can_be() {
-    let ground = with_rules(ground(), |rules| {
+    let policy = with_rules(policy(), |rules| {
         for step in &mut rules.receivers.get_mut("astreinte").unwrap().steps {
             step.rota = None;
             step.people = vec!["nobody".parse().unwrap()];
         }
     });
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground);
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy);
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.messages();
     collector.changes_rules(|rules| {
@@ -427,7 +427,7 @@ fn whoever_could_not_be_reached_is_told_once_they_can_be() {
 
 #[test]
 fn an_exercise_ends_with_its_receiver() {
-    let (mut collector, _) = night("2026-11-26 12:00", ground());
+    let (mut collector, _) = night("2026-11-26 12:00", policy());
     collector.does(Event::Operator(OperatorEvent::ExerciseStarted {
         receiver: "astreinte".parse().unwrap(),
         uid: 0,
@@ -447,11 +447,11 @@ fn an_exercise_ends_with_its_receiver() {
 
 #[test]
 fn an_end_is_told_wherever_a_digest_or_a_handover_or_an_earlier_rota_told_it() {
-    let ground = with_rules(ground(), |rules| {
+    let policy = with_rules(policy(), |rules| {
         let rota = rules.rotas.get_mut("astreinte").unwrap();
         rota.people.push("jb".parse().unwrap());
     });
-    let (mut collector, mut agents) = night("2026-11-26 12:00", ground);
+    let (mut collector, mut agents) = night("2026-11-26 12:00", policy);
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.acknowledges("portail");
     collector.until("2026-11-27 19:00");
@@ -491,11 +491,11 @@ fn an_end_is_told_wherever_a_digest_or_a_handover_or_an_earlier_rota_told_it() {
 
 #[test]
 fn maintenance_that_ends_with_the_working_day_tells_those_of_the_night() {
-    let ground = with_rules(ground(), |rules| {
+    let policy = with_rules(policy(), |rules| {
         rules.maintenance.insert(
             "travaux".parse().unwrap(),
             crate::rules::Maintenance {
-                place: crate::mute::Place {
+                place: crate::mute::Nodes {
                     nodes: ["app-01".parse().unwrap()].into(),
                     ..Default::default()
                 },
@@ -506,7 +506,7 @@ fn maintenance_that_ends_with_the_working_day_tells_those_of_the_night() {
             },
         );
     });
-    let (mut collector, mut agents) = night("2026-11-26 11:59", ground);
+    let (mut collector, mut agents) = night("2026-11-26 11:59", policy);
     collector.until("2026-11-26 12:00");
     collector.settles(&mut agents[0], "portail", Status::Critical);
     assert!(collector.messages().is_empty());
@@ -525,10 +525,10 @@ fn maintenance_that_ends_with_the_working_day_tells_those_of_the_night() {
 
 #[test]
 fn a_site_is_quiet_only_while_all_of_it_is_worked_at() {
-    let (mut collector, agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, agents) = night("2026-11-28 23:00", policy());
     let work = |nodes: &[&str]| {
         Event::Mute(MuteEvent::MaintenanceStarted {
-            place: crate::mute::Place {
+            place: crate::mute::Nodes {
                 nodes: nodes.iter().map(|node| node.parse().unwrap()).collect(),
                 ..Default::default()
             },
@@ -561,7 +561,7 @@ fn a_site_is_quiet_only_while_all_of_it_is_worked_at() {
 
 #[test]
 fn a_refusal_of_a_close_a_digest_or_an_old_message_begins_nothing() {
-    let (mut collector, mut agents) = night("2026-11-24 20:00", ground());
+    let (mut collector, mut agents) = night("2026-11-24 20:00", policy());
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.until("2026-11-25 08:31");
     collector.settles(&mut agents[0], "portail", Status::Ok);
@@ -581,7 +581,7 @@ fn a_refusal_of_a_close_a_digest_or_an_old_message_begins_nothing() {
 
 #[test]
 fn a_silence_is_ended_by_hand_or_time_and_an_acknowledgement_under_it_stays() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     collector.silences(check("portail"));
     collector.settles(&mut agents[0], "portail", Status::Critical);
     collector.acknowledges("portail");
@@ -602,7 +602,7 @@ fn a_silence_is_ended_by_hand_or_time_and_an_acknowledgement_under_it_stays() {
 
 #[test]
 fn a_sender_that_falls_silent_about_a_warning_wakes_five_minutes_later() {
-    let (mut collector, _) = night("2026-11-28 23:00", ground());
+    let (mut collector, _) = night("2026-11-28 23:00", policy());
     collector.does(Event::HandedIn(HandInEvent::SenderAlert {
         sender: "prometheus".parse().unwrap(),
         alert: Box::new(SenderAlert {
@@ -628,7 +628,7 @@ fn a_sender_that_falls_silent_about_a_warning_wakes_five_minutes_later() {
 /// Not knowing counts from when it began, not from the collector's last start.
 #[test]
 fn restarts_do_not_put_off_the_five_minutes_of_not_knowing() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     collector.settles(&mut agents[0], "portail", Status::Unknown);
     collector.is_off_until("2026-11-28 23:02");
     collector.is_off_until("2026-11-28 23:04");

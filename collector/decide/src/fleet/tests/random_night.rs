@@ -9,7 +9,7 @@ use super::{night::*, *};
 use crate::{
     alert::{Actor, Body},
     destination::Destination,
-    mute::{Place, SilenceMatch},
+    mute::{Nodes, SilenceMatch},
 };
 
 #[derive(Debug, Clone)]
@@ -133,15 +133,15 @@ fn is_sound(collector: &Collector, heard: &Heard) {
         let wakes = key.node() == "app-01"
             && (alert.status == Status::Critical
                 || alert.status == Status::Unknown && alert.unknown_counts.is_none());
-        let civil = crate::routing::Civil {
+        let civil = crate::routing::WallTime {
             at: collector.now.wall,
             is_in_doubt: doubt,
         };
         let is_night = doubt
             || !collector
-                .ground
+                .policy
                 .is_at_work(&"equipe".parse().unwrap(), civil);
-        if wakes && is_night && collector.ground.rules.routes.len() == 2 {
+        if wakes && is_night && collector.policy.rules.routes.len() == 2 {
             let told = alert.told.get("astreinte");
             assert!(
                 told.is_some_and(|told| told.progress.next.is_some()
@@ -164,7 +164,7 @@ fn is_sound(collector: &Collector, heard: &Heard) {
 }
 
 fn plays(acts: Vec<Act>) {
-    let (mut collector, mut agents) = night("2026-11-27 17:40", ground());
+    let (mut collector, mut agents) = night("2026-11-27 17:40", policy());
     let mut heard = Heard::default();
     for act in acts {
         let numbers: Vec<u64> = collector.state.alerts.values().map(|a| a.number).collect();
@@ -208,9 +208,9 @@ fn plays(acts: Vec<Act>) {
             }
             Act::Works(for_ms) => {
                 collector.does(Event::Mute(MuteEvent::MaintenanceStarted {
-                    place: Place {
+                    place: Nodes {
                         nodes: ["app-01".parse().unwrap()].into(),
-                        ..Place::default()
+                        ..Nodes::default()
                     },
                     reason: "r".to_owned(),
                     for_ms: for_ms.max(1),
@@ -257,13 +257,13 @@ fn plays(acts: Vec<Act>) {
                 }));
             }
             Act::Loads(is_closed) => {
-                let mut rules = (*collector.ground.rules).clone();
+                let mut rules = (*collector.policy.rules).clone();
                 let bureau = rules.calendars.get_mut("bureau").unwrap();
                 bureau.closed = is_closed
                     .then(|| "2026-11-30..2026-12-02".parse().unwrap())
                     .into_iter()
                     .collect();
-                collector.ground.rules = Arc::new(rules);
+                collector.policy.rules = Arc::new(rules);
                 collector.loads();
             }
         }

@@ -54,7 +54,7 @@ fn what_a_node_hands_in_is_told_once_in_whatever_order_its_absence_and_expiry_ar
     for silence in [Silence::OfTheNode, Silence::OfTheSite] {
         for order in ORDERS {
             for lines_follow in [true, false] {
-                let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+                let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
                 let agent = &mut agents[0];
                 let planned = agent.finds_for("base", None, Status::Ok, Some("dossier"));
                 collector.hears(agent, &[planned]);
@@ -93,7 +93,7 @@ fn what_a_node_hands_in_is_told_once_in_whatever_order_its_absence_and_expiry_ar
 fn what_a_silence_stood_for_is_told_when_the_node_itself_still_says_so() {
     for silence in [Silence::OfTheNode, Silence::OfTheSite] {
         for doubt in [true, false] {
-            let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+            let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
             let agent = &mut agents[0];
             collector.silences(check("portail"));
             collector.settles(agent, "portail", Status::Critical);
@@ -121,7 +121,7 @@ fn what_a_silence_stood_for_is_told_when_the_node_itself_still_says_so() {
 
 #[test]
 fn a_node_in_doubt_that_lists_a_failure_no_more_leaves_it_to_nobody() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     let agent = &mut agents[0];
     collector.silences(check("portail"));
     collector.settles(agent, "portail", Status::Critical);
@@ -141,7 +141,7 @@ fn a_node_in_doubt_that_lists_a_failure_no_more_leaves_it_to_nobody() {
 
 #[test]
 fn a_node_that_comes_back_and_is_well_again_wakes_nobody_for_what_was_in_between() {
-    let (mut collector, mut agents) = night("2026-11-28 23:00", ground());
+    let (mut collector, mut agents) = night("2026-11-28 23:00", policy());
     let agent = &mut agents[0];
     collector.silences(check("portail"));
     collector.settles(agent, "portail", Status::Critical);

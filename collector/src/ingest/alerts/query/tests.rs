@@ -49,8 +49,8 @@ fn found(query: &str) -> Vec<String> {
         .collect()
 }
 
-fn desk() -> std::sync::Arc<Desk> {
-    super::super::desk::Desks::new(NOW.wall).of(&"prom".parse().unwrap())
+fn desk() -> std::sync::Arc<SenderAlerts> {
+    super::super::desk::AlertsBySender::new(NOW.wall).of(&"prom".parse().unwrap())
 }
 
 #[test]

@@ -6,7 +6,7 @@
 //! began with. It follows no redirect and reads no proxy from the environment.
 //!
 //! **Lines of evidence never wait for samples.** A request of the entries lane goes at once, over a second connection if
-//! need be. Samples wait while one is under way ([`Way::quiet`]), so that usually one connection serves both. Only the
+//! need be. Samples wait while one is under way ([`Uplink::quiet`]), so that usually one connection serves both. Only the
 //! entries lane changes the address: what it finds out about one counts for both, and a receiver of samples that fails
 //! alone takes no evidence to another address.
 //!
@@ -49,7 +49,7 @@ pub struct Targets {
 
 /// The connection, or the next one. Clones share it.
 #[derive(Clone)]
-pub struct Way {
+pub struct Uplink {
     state: Arc<Mutex<State>>,
     /// Requests of the entries lane that are under way: one, or none.
     entries_under_way: watch::Sender<usize>,
@@ -85,7 +85,7 @@ impl Drop for Turn {
     }
 }
 
-impl Way {
+impl Uplink {
     /// The way to the first of `targets`.
     #[must_use]
     pub fn new(

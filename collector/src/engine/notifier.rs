@@ -3,10 +3,10 @@
 //! Nothing comes back this way. What became of a message is an event, like everything that happens.
 
 use vigie_decide::{alert::Message, destination::Destination};
-use vigie_deliver::Deliverer;
+use vigie_deliver::Dispatcher;
 
 /// Who tells people. Implemented by the deliverer, and by a recorder in tests.
-pub trait Courier: Send + Sync {
+pub trait Notifier: Send + Sync {
     /// Takes messages that are in the outbox; each comes back as [`vigie_decide::fleet::DeliveryEvent::Delivered`].
     fn take(&self, messages: Vec<Message>);
 
@@ -17,7 +17,7 @@ pub trait Courier: Send + Sync {
     fn refill(&self, to: &Destination, messages: Vec<Message>);
 }
 
-impl Courier for Deliverer {
+impl Notifier for Dispatcher {
     fn take(&self, messages: Vec<Message>) {
         Self::take(self, messages);
     }
