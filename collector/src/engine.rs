@@ -18,7 +18,7 @@
 //! Dropping the engine's future between turns loses nothing: what was answered is on disk, what was not will come again.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -32,26 +32,20 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 use vigie_core::{
-    contact::Contact,
     digest::Digest,
-    entry::EntryLine,
     hand_in::{EntriesAnswer, RefusedLine},
     id::NodeName,
-    log::Checkpoint,
-    reason::vigie,
-    status::{Criticality, Family, Status},
-    time::{Elapsed, Now, Wall},
+    time::{Elapsed, Now},
 };
 use vigie_decide::{
-    alert::{AlertKey, Body, BuiltIn, Message, Notice, Notification, message_key},
+    alert::Message,
     destination::Destination,
-    escalation,
     fleet::{
-        self, Answered, ClockEvent, DeliveryEvent, Delta, Event, HandInEvent, JoinRefused,
-        MembershipEvent, Outcome, State, TroubleEvent, state::Node,
+        self, Answered, ClockEvent, DeliveryEvent, Delta, Event, JoinRefused, MembershipEvent,
+        Outcome, State,
     },
     presence::Presence,
-    routing::{Policy, RouteInput, WallTime},
+    routing::Policy,
     view::{Basis, fleet::Fleet},
 };
 use vigie_deliver::queue::QUEUE_LEN_MAX;
@@ -61,12 +55,18 @@ use crate::{
     directory::Directory,
     mirror::{Change, Mirror},
     outside_watch::Health,
-    store::{CommitError, LineKey, Store},
+    store::{CommitError, Store},
 };
 
+mod fail_open;
+mod hand_in;
 mod notifier;
 
-pub use self::notifier::Notifier;
+pub use self::{
+    hand_in::{HandIn, ReceivedLine},
+    notifier::Notifier,
+};
+use fail_open::ToldUnlogged;
 
 /// How long a commit may take before pages go out without it.
 pub const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -91,66 +91,6 @@ const CLOCK_STEP_MS: i64 = 5_000;
 
 /// How long one pair of clock readings is compared with.
 const ANCHOR_EVERY_MS: i64 = 60_000;
-
-/// How many pages that went out unlogged are remembered: twice a storm of a thousand alerts, and a few megabytes.
-const TOLD_MAX: usize = 2_000;
-
-/// A request of a node, authenticated and read.
-#[derive(Debug)]
-pub struct HandIn {
-    /// From the certificate.
-    pub node: NodeName,
-    /// The key it used.
-    pub key_sha256: Digest,
-    /// When its certificate ended, if it has.
-    pub expired: Option<Wall>,
-    /// What it says is wrong; its signature is good.
-    pub contact: Contact,
-    /// Its lines, in order.
-    pub lines: Vec<ReceivedLine>,
-    /// When the request was accepted.
-    pub received: Now,
-    /// Where the answer goes.
-    pub reply: oneshot::Sender<Result<EntriesAnswer, Refusal>>,
-}
-
-/// A line as it came.
-#[derive(Debug)]
-pub enum ReceivedLine {
-    /// One that can be taken, and what it says.
-    Entry(EntryLine),
-    /// Bytes that cannot be taken as a line; their digest stands for them.
-    Refused {
-        /// Their SHA-256.
-        sha256: Digest,
-        /// How many.
-        len: u64,
-    },
-}
-
-impl ReceivedLine {
-    /// Reads a line, once for all who come after.
-    #[must_use]
-    pub fn read(bytes: &[u8]) -> Self {
-        match EntryLine::read(bytes) {
-            Ok(line) => Self::Entry(line),
-            Err(_) => Self::Refused {
-                sha256: Digest::of(bytes),
-                len: bytes.len() as u64,
-            },
-        }
-    }
-
-    fn key(&self, node: &NodeName) -> LineKey {
-        match self {
-            Self::Entry(line) => {
-                let entry = line.entry();
-                LineKey::of(node, Some(entry.seq), entry.sha256)
-            }
-            Self::Refused { sha256, .. } => LineKey::of(node, None, *sha256),
-        }
-    }
-}
 
 /// Why a request was not carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -339,31 +279,6 @@ struct Attempt {
     says_told: bool,
     /// How many of the events that are carried it holds; they are the first.
     carried: usize,
-}
-
-/// Pages that went out while the log could not be written; oldest forgotten first.
-#[derive(Default)]
-struct ToldUnlogged {
-    keys: HashSet<Digest>,
-    messages: VecDeque<Message>,
-    /// Those that their receiver has accepted.
-    accepted: HashSet<Digest>,
-}
-
-impl ToldUnlogged {
-    fn insert(&mut self, message: &Message) -> bool {
-        if !self.keys.insert(message.key) {
-            return false;
-        }
-        self.messages.push_back(message.clone());
-        if self.messages.len() > TOLD_MAX
-            && let Some(oldest) = self.messages.pop_front()
-        {
-            self.keys.remove(&oldest.key);
-            self.accepted.remove(&oldest.key);
-        }
-        true
-    }
 }
 
 /// What waits for the end of a turn.
@@ -641,169 +556,6 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// Which of the lines at or below their node's head are stored already. `None` when the store does not answer.
-    async fn known_lines(&self, hand_ins: &[HandIn]) -> Option<HashSet<LineKey>> {
-        let mut asked = Vec::new();
-        for hand_in in hand_ins {
-            let head_seq = self
-                .state
-                .nodes
-                .get(&hand_in.node)
-                .map_or(0, |node| node.head.seq);
-            let keys = hand_in.lines.iter().map(|line| line.key(&hand_in.node));
-            asked.extend(keys.filter(|key| key.seq.is_none_or(|seq| seq <= head_seq)));
-        }
-        if asked.is_empty() {
-            return Some(HashSet::new());
-        }
-        match timeout(COMMIT_TIMEOUT, self.parts.store.stored_lines(&asked)).await {
-            Ok(Ok(stored)) => Some(stored),
-            Ok(Err(cause)) => {
-                error!(
-                    cause = &cause as &dyn std::error::Error,
-                    "cannot look up lines"
-                );
-                None
-            }
-            Err(_) => {
-                error!("looking up lines took too long");
-                None
-            }
-        }
-    }
-
-    fn step_hand_in(
-        &mut self,
-        turn: &mut Turn,
-        hand_in: HandIn,
-        known: Option<&HashSet<LineKey>>,
-        now: Now,
-    ) {
-        let HandIn {
-            node,
-            key_sha256,
-            expired,
-            contact,
-            lines,
-            received,
-            reply,
-        } = hand_in;
-        // It was recognised when it came in. Since then, perhaps in this very turn, another machine may have taken over the
-        // name, or an operator have shut it out.
-        let overlaid = match turn.delta.nodes.get(&node) {
-            Some(row) => row.as_ref(),
-            None => self.state.nodes.get(&node),
-        };
-        let may_speak = |row: &&Node| !row.denied && row.may_use(&key_sha256);
-        let (Some(row), Some(overlaid)) = (self.state.nodes.get(&node), overlaid.filter(may_speak))
-        else {
-            let _ = reply.send(Err(Refusal::UnknownNode));
-            return;
-        };
-        let newest = overlaid.keys.last().map(|key| key.tls_key_sha256);
-        let uses_new_key = overlaid.keys.len() > 1 && newest == Some(key_sha256);
-        let policy = self.parts.policy.clone();
-        let mut step = |event| fleet::step(&self.state, &mut turn.delta, &policy, event, now);
-        if uses_new_key {
-            step(Event::Membership(MembershipEvent::KeyUsed {
-                node: node.clone(),
-                tls_key_sha256: key_sha256,
-            }));
-        }
-        let expired_alert = AlertKey::of_node(&node, BuiltIn::NodeExpired);
-        if let Some(not_after) = expired
-            && !self.state.alerts.contains_key(&expired_alert)
-        {
-            step(Event::Trouble(TroubleEvent::NodeExpired {
-                node: node.clone(),
-                not_after,
-            }));
-        }
-        if expired.is_none() && self.state.alerts.contains_key(&expired_alert) {
-            step(Event::Trouble(TroubleEvent::NodeValid {
-                node: node.clone(),
-            }));
-        }
-        self.presence.stamp(&node, received);
-        let doubt = expired.is_some();
-        let head_seq = contact.head.seq;
-        if self.presence.is_overtaken(&node, &contact, row.head.seq) {
-            // It hung in the network while a later one was taken: its lines are stored or will come again.
-            let log = self.state.meta.frontier.checkpoint();
-            let _ = reply.send(self.entries_answer(&node, Vec::new(), log));
-            return;
-        }
-        self.presence.said(&node, &contact, received);
-        step(Event::HandedIn(HandInEvent::Contact {
-            node: node.clone(),
-            doubt,
-            contact,
-        }));
-        let mut refused = Vec::new();
-        for line in lines {
-            let key = line.key(&node);
-            let (seq, sha256) = (key.seq, key.sha256);
-            // Only a line at or below the head can be one that came earlier in this very turn.
-            let head = overlaid_head(&self.state, &turn.delta, &node);
-            let is_old = seq.is_none_or(|seq| seq <= head.seq);
-            // Without the store a replay cannot be told from a fork. Nothing is answered then, so the line comes again.
-            let is_replay = known.map_or(is_old, |known| known.contains(&key))
-                || is_old
-                    && turn.delta.lines.iter().any(|stored| {
-                        stored.sha256 == sha256
-                            && stored.node == node
-                            && seq.is_none_or(|seq| seq == stored.seq)
-                    });
-            if is_replay {
-                self.counters.replays.fetch_add(1, Relaxed);
-                continue;
-            }
-            self.counters.lines.fetch_add(1, Relaxed);
-            let event = match line {
-                ReceivedLine::Entry(line) => Event::HandedIn(HandInEvent::Entry {
-                    node: node.clone(),
-                    doubt,
-                    history: seq.is_some_and(|seq| seq < head_seq),
-                    line,
-                }),
-                ReceivedLine::Refused { sha256, len } => {
-                    Event::HandedIn(HandInEvent::EntryRefused {
-                        node: node.clone(),
-                        sha256,
-                        len,
-                    })
-                }
-            };
-            let is_refused = matches!(event, Event::HandedIn(HandInEvent::EntryRefused { .. }));
-            fleet::step(&self.state, &mut turn.delta, &policy, event, now);
-            if is_refused {
-                let seq = overlaid_head(&self.state, &turn.delta, &node).seq;
-                refused.push(RefusedLine { seq, sha256 });
-            }
-        }
-        turn.waiting.push(Waiting::HandIn {
-            node,
-            refused,
-            reply,
-        });
-    }
-
-    /// What a node is answered, from a state that is on disk.
-    fn entries_answer(
-        &self,
-        node: &NodeName,
-        refused: Vec<RefusedLine>,
-        log: Checkpoint,
-    ) -> Result<EntriesAnswer, Refusal> {
-        let row = self.state.nodes.get(node).ok_or(Refusal::UnknownNode)?;
-        Ok(EntriesAnswer {
-            durable: row.head,
-            refused,
-            log,
-            statements: Vec::new(),
-        })
-    }
-
     async fn commit(&mut self, turn: Turn, now: Now) {
         let started = std::time::Instant::now();
         let result = timeout(COMMIT_TIMEOUT, self.parts.store.commit(&turn.delta)).await;
@@ -923,112 +675,6 @@ impl<S: Store> Engine<S> {
         }
     }
 
-    /// The log cannot be written: nothing is answered, ended or held, but who must be woken is woken.
-    fn fail_open(&mut self, turn: Turn, now: Now) {
-        self.counters.commits_failed.fetch_add(1, Relaxed);
-        self.is_uncertain = true;
-        let mut pages: Vec<Message> = turn
-            .delta
-            .outbox
-            .into_values()
-            .flatten()
-            .filter(is_page)
-            .collect();
-        if self.failed_since_success == 0 {
-            pages.extend(self.own_alarm(now));
-        }
-        pages.retain(|message| self.told.insert(message));
-        self.failed_since_success += 1;
-        if !pages.is_empty() {
-            warn!(
-                pages = pages.len(),
-                "telling people although the log cannot be written"
-            );
-            self.counters
-                .pages_unlogged
-                .fetch_add(pages.len() as u64, Relaxed);
-            self.parts.notifier.take_unlogged(in_order(pages));
-        }
-        // Rules that were loaded several times meanwhile are loaded once, as they are now, and before all else.
-        let (rules_loaded, others): (Vec<Event>, Vec<Event>) = turn
-            .noted
-            .into_iter()
-            .partition(|event| matches!(event, Event::Clock(ClockEvent::RulesLoaded { .. })));
-        self.carried = others;
-        if !rules_loaded.is_empty() {
-            let at = usize::from(matches!(
-                self.carried.first(),
-                Some(Event::Clock(ClockEvent::Started { .. }))
-            ));
-            self.carried.insert(at, self.rules_loaded());
-        }
-        for waiting in turn.waiting {
-            match waiting {
-                Waiting::HandIn { reply, .. } => drop(reply.send(Err(Refusal::Unavailable))),
-                Waiting::Done(_, reply) => drop(reply.send(Err(Refusal::Unavailable))),
-            }
-        }
-    }
-
-    /// "The log cannot be written", to the receivers of the built-in service.
-    fn own_alarm(&self, now: Now) -> Vec<Message> {
-        let policy = &self.parts.policy;
-        let subject = policy.rules.own_subject();
-        let alert = AlertKey::of_collector(BuiltIn::CommitFailing);
-        let case = RouteInput {
-            subject: &subject,
-            node: &alert.node(),
-            family: Family::Vigie,
-            status: Status::Critical,
-            is_newly_unknown: false,
-        };
-        let civil = WallTime {
-            at: now.wall,
-            is_in_doubt: self.state.meta.clock_in_doubt,
-        };
-        let opening = u64::try_from(now.wall.0).unwrap_or(0);
-        let placement = policy.place(case, civil);
-        let told = placement.tell.iter().flat_map(|receiver| {
-            let steps = policy.rules.receivers.get(receiver);
-            let first = steps.and_then(|receiver| receiver.steps.first());
-            let to = match first {
-                Some(step) => escalation::reach(policy, step, 0, now.wall).0,
-                None => vec![Destination::Receiver(receiver.clone())],
-            };
-            to.into_iter().map(move |to| (receiver, to))
-        });
-        told.map(|(receiver, to)| Message {
-            key: message_key(&alert, opening, &to, 0, 0, Notice::Open),
-            order: 0,
-            to,
-            receiver: receiver.clone(),
-            at: now.wall,
-            body: Body::Alert(Box::new(Notification {
-                notice: Notice::Open,
-                number: 0,
-                opening,
-                alert: alert.clone(),
-                services: subject.services.clone(),
-                criticality: subject.criticality,
-                environment: subject.environment,
-                family: Family::Vigie,
-                need: (subject.serves, subject.need),
-                status: Status::Critical,
-                reason: vigie::COMMIT_FAILED.code().to_owned(),
-                facts: serde_json::Map::new(),
-                since: now.wall,
-                ended: None,
-                runbook: None,
-                step: 0,
-                others_told: std::collections::BTreeSet::new(),
-                acknowledged_by: None,
-                explains: 0,
-                thread: None,
-            })),
-        })
-        .collect()
-    }
-
     async fn reload(&mut self) {
         match timeout(COMMIT_TIMEOUT, self.parts.store.load()).await {
             Ok(Ok(state)) => {
@@ -1062,30 +708,9 @@ impl<S: Store> Engine<S> {
     }
 }
 
-/// Whether a message must go out even if it cannot be written down.
-fn is_page(message: &Message) -> bool {
-    let Some(telling) = message.telling() else {
-        return false;
-    };
-    let wakes = match telling.status {
-        Status::Critical => true,
-        Status::Unknown => telling.criticality == Criticality::Critical,
-        Status::Warning | Status::Ok => false,
-    };
-    wakes && telling.notice != Notice::Close
-}
-
 fn in_order(mut messages: Vec<Message>) -> Vec<Message> {
     messages.sort_by_key(|message| message.order);
     messages
-}
-
-fn overlaid_head(state: &State, delta: &Delta, node: &NodeName) -> vigie_core::entry::Head {
-    let row = match delta.nodes.get(node) {
-        Some(row) => row.as_ref(),
-        None => state.nodes.get(node),
-    };
-    row.map_or(vigie_core::entry::Head::EMPTY, |row| row.head)
 }
 
 #[cfg(test)]

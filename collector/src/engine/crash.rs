@@ -20,6 +20,10 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::atomic::AtomicU64,
 };
+use vigie_core::contact::Contact;
+use vigie_core::status::Status;
+use vigie_core::time::Wall;
+use vigie_decide::alert::AlertKey;
 
 use serde_json::json;
 use tokio::{

@@ -1,6 +1,13 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use crate::store::LineKey;
+use std::collections::HashSet;
 use std::sync::atomic::AtomicBool;
+use vigie_core::contact::Contact;
+use vigie_core::status::Criticality;
+use vigie_core::status::Status;
+use vigie_core::time::Wall;
+use vigie_decide::alert::Notice;
 
 use vigie_core::{
     contact::NotOk,

@@ -8,6 +8,7 @@
 
 mod alerts;
 mod clock;
+pub mod decision;
 mod deliveries;
 pub mod event;
 mod holding;
@@ -32,9 +33,10 @@ use serde_json::{Value, json};
 pub(crate) use self::supposed::Supposed;
 pub use self::{
     alerts::subject,
+    decision::{Answered, Decision, JoinRefused, KeptBecause},
     event::{
-        Answered, ClockEvent, Decision, DeliveryEvent, Event, HandInEvent, JoinRefused,
-        KeptBecause, MembershipEvent, MuteEvent, NodeKeys, OperatorEvent, SenderKeys, TroubleEvent,
+        ClockEvent, DeliveryEvent, Event, HandInEvent, MembershipEvent, MuteEvent, NodeKeys,
+        OperatorEvent, SenderKeys, TroubleEvent,
     },
     passing::next_deadline,
     state::{Delta, State},

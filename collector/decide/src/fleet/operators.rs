@@ -3,10 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Answered, Decision, HandInEvent, OperatorEvent, Transition,
-    alerts::Finding,
-    event::{SenderAlert, UnacknowledgedBecause},
-    telling::Cause,
+    Answered, Decision, HandInEvent, OperatorEvent, Transition, alerts::Finding,
+    decision::UnacknowledgedBecause, event::SenderAlert, telling::Cause,
 };
 use crate::alert::{Acknowledgement, Actor, AlertKey, BuiltIn, Ended};
 use vigie_core::{

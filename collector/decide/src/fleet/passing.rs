@@ -1,6 +1,6 @@
 //! What time alone brings: edges of calendars and windows, steps, digests, the end of mutes and acknowledgements.
 
-use super::{ClockEvent, State, Transition, event::UnacknowledgedBecause, telling::Cause};
+use super::{ClockEvent, State, Transition, decision::UnacknowledgedBecause, telling::Cause};
 use crate::alert::{Alert, AlertKey};
 use vigie_core::time::{Elapsed, Now, StoredNow, Wall};
 

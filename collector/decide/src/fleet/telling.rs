@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Decision, Transition, event::UnacknowledgedBecause};
+use super::{Decision, Transition, decision::UnacknowledgedBecause};
 use crate::{
     alert::{
         Alert, AlertKey, Body, Ended, Message, Notice, Notification, Notified, Reached, message_key,

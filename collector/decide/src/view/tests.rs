@@ -24,7 +24,7 @@ use crate::{
     },
     fleet::{
         Decision, DeliveryEvent, Event,
-        event::KeptBecause,
+        decision::KeptBecause,
         state::{Node, NodePlan},
     },
     held::{Deferred, DeferredKey, DigestDue},
